@@ -1,0 +1,104 @@
+"""Conditions: one canonical name per set of perturbed genes, and how much of it was seen in training.
+
+A condition is the set of genes perturbed in a cell. Its canonical name joins the sorted, distinct genes by
+``+``; the condition without a gene is the control. A row of a pseudobulk or a Prediction is a condition in a
+context (cell type) and is named ``condition`` or ``condition|context``.
+
+A leaf module: imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+CONTROL = "control"
+GENE_SEPARATOR = "+"
+CONTEXT_SEPARATOR = "|"
+
+MEASURED = "measured"
+SINGLE_UNSEEN = "single_unseen"
+PAIR_2OF2 = "pair_2of2"
+PAIR_1OF2 = "pair_1of2"
+PAIR_0OF2 = "pair_0of2"
+CONTEXT_UNSEEN = "context_unseen"
+HIGHER_ORDER = "higher_order"
+REGIMES = (MEASURED, SINGLE_UNSEEN, PAIR_2OF2, PAIR_1OF2, PAIR_0OF2, CONTEXT_UNSEEN, HIGHER_ORDER)
+
+_PAIR_BY_SEEN = (PAIR_0OF2, PAIR_1OF2, PAIR_2OF2)
+
+Row = tuple[str, str | None]
+"""A condition and its context (None where the screen has one context)."""
+
+
+def canonical_condition(genes: Iterable[str], *, control: str = CONTROL) -> str:
+    """Join distinct genes in sorted order; no gene at all is the control.
+
+    >>> canonical_condition(["KLF1", "BAK1"])
+    'BAK1+KLF1'
+    >>> canonical_condition([])
+    'control'
+    """
+    distinct = sorted(set(genes))
+    return GENE_SEPARATOR.join(distinct) if distinct else control
+
+
+def genes_of(condition: str, *, control: str = CONTROL) -> tuple[str, ...]:
+    """The perturbed genes of a condition, sorted and distinct; empty for the control.
+
+    >>> genes_of("KLF1+BAK1"), genes_of("control")
+    (('BAK1', 'KLF1'), ())
+    """
+    parts = {part.strip() for part in condition.split(GENE_SEPARATOR)}
+    return tuple(sorted(parts - {control, ""}))
+
+
+def row_name(condition: str, context: str | None = None) -> str:
+    """Name of a condition in a context: ``A+B`` or ``A+B|context``."""
+    return condition if context is None else f"{condition}{CONTEXT_SEPARATOR}{context}"
+
+
+def parse_row_name(name: str) -> Row:
+    """Undo :func:`row_name`; the context may itself hold a bar, the condition may not.
+
+    >>> parse_row_name("A+B|K562"), parse_row_name("A+B")
+    (('A+B', 'K562'), ('A+B', None))
+    """
+    condition, bar, context = name.partition(CONTEXT_SEPARATOR)
+    return condition, (context if bar else None)
+
+
+def regime_of(condition: str, context: str | None, training: Collection[Row], *, control: str = CONTROL) -> str:
+    """How much of a condition was measured in training; one of :data:`REGIMES`.
+
+    Parameters
+    ----------
+    condition
+        Canonical name.
+    context
+        Cell type, or None where the screen has one context.
+    training
+        The perturbed (condition, context) rows with training cells; pass a set when asking for many conditions.
+    control
+        Label of the control.
+
+    Notes
+    -----
+    ``context_unseen``: the context has no perturbed training condition, or the condition was measured in other
+    contexts only. Otherwise singles count as seen when measured *in this context*.
+
+    >>> regime_of("A+B", None, {("A", None), ("B", None)})
+    'pair_2of2'
+    """
+    if (condition, context) in training:
+        return MEASURED
+    if context is not None:
+        known_context = any(row[1] == context for row in training)
+        known_elsewhere = any(row[0] == condition for row in training)
+        if not known_context or known_elsewhere:
+            return CONTEXT_UNSEEN
+    genes = genes_of(condition, control=control)
+    if len(genes) > 2:
+        return HIGHER_ORDER
+    if len(genes) == 1:
+        return SINGLE_UNSEEN
+    return _PAIR_BY_SEEN[sum((gene, context) in training for gene in genes)]

@@ -1,0 +1,78 @@
+"""Every name under which something is stored in an AnnData; each stands here once.
+
+A leaf module: imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+ROOT = "scperturb_modules"
+"""The one top-level key of ``uns``; everything else is a sub-key of it."""
+
+# sub-keys of uns[ROOT]
+SETUP = "setup"
+SPLIT_RECORD = "split"
+CHECKS = "checks"
+LABELS = "labels"
+PROVENANCE = "provenance"
+SIMULATION = "simulation"
+PSEUDOBULK = "pseudobulk"
+PREDICTION = "prediction"
+PRIORS = "priors"
+
+# obs of a screen (cells)
+PERTURBATION = "perturbation"
+PERTURBATION_ORIGINAL = "perturbation_original"
+SPLIT = "split"
+CELL_TYPE = "cell_type"
+
+# values of obs[SPLIT]
+TRAIN, VAL, TEST = "train", "val", "test"
+PARTS = (TRAIN, VAL, TEST)
+
+# obs of a pseudobulk or a Prediction (conditions); PERTURBATION, CELL_TYPE and SPLIT are used there too
+N_CELLS = "n_cells"
+N_CONTROLS = "n_controls"
+N_PERTURBED = "n_perturbed"
+STATUS = "status"
+SEEN = "seen"
+ANCHOR = "anchor"
+GATE = "gate"
+
+# layers
+COUNTS = "counts"
+DELTA = "delta"
+SE2 = "se2"
+SE2_CONTROL = "se2_control"
+CONTROL_LAYER = "control"
+CONTROL_TRAIN = "control_train"
+DETECTION = "detection"
+LOWER = "lower"
+UPPER = "upper"
+
+# var and varm of a pseudobulk or a Prediction
+CONTROL_MEAN = "control_mean"
+HIGHLY_VARIABLE = "highly_variable"
+
+
+@dataclass(frozen=True)
+class ScreenKeys:
+    """Which columns of a screen hold what; the argument names are those of every ``setup_anndata``."""
+
+    perturbation_key: str = PERTURBATION
+    control: str = "control"
+    layer: str | None = None
+    batch_key: str | None = None
+    cell_type_key: str | None = None
+    split_key: str = SPLIT
+
+    def to_uns(self) -> dict[str, str]:
+        """The form that survives h5ad and zarr: a key that is None is left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_uns(cls, stored: Mapping[str, Any]) -> ScreenKeys:
+        return cls(**{name: str(value) for name, value in stored.items()})

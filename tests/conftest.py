@@ -59,6 +59,6 @@ def make_screen(
 @pytest.fixture
 def screen():
     """Six singles, four pairs and controls of two batches, thirty genes, no effect."""
-    singles = {gene: 40 for gene in ("G01", "G02", "G03", "G04", "G05", "G06")}
-    pairs = {pair: 40 for pair in ("G01+G02", "G01+G03", "G02+G04", "G05+G06")}
+    singles = dict.fromkeys(("G01", "G02", "G03", "G04", "G05", "G06"), 40)
+    pairs = dict.fromkeys(("G01+G02", "G01+G03", "G02+G04", "G05+G06"), 40)
     return make_screen({"control": 200, **singles, **pairs}, batches=("b1", "b2"))

@@ -1,0 +1,65 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Both set up first.
+# Needs Python 3.11 or newer, make and the package registry. See `make help`.
+
+PYTHON ?= python3
+VENV   ?= .venv
+OUT    ?= results
+JOBS   ?= 2
+# A registry of CPU-only torch builds, for Linux machines where the default build would bring CUDA along:
+# make install TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# the exact versions were resolved on 3.11; newer Pythons take the ranges of pyproject.toml
+IS_311 := $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_info[:2] == (3, 11) else "")')
+PINNED := $(if $(IS_311),-c constraints.txt,)
+# the tests run side by side: one thread each, or they fight for the cores
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: help install demo test test-full lint docs bench-real bench-speed clean
+
+help:  ## list what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed  ## set up .venv
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	@# torch first: a range resolved later would fetch the newest build with its CUDA packages
+	$(PIP) $(PINNED) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),) torch$(if $(IS_311),==2.13.0,)
+	$(PIP) $(PINNED) -e '.[dev]'
+	@touch $@
+
+demo: install  ## fit every baseline on the simulated screen; leaderboard, verdict, pictures in results/
+	$(BIN)/spm demo --out $(OUT) --overwrite
+
+test: install  ## the tests that continuous integration runs
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not full'
+
+test-full: install  ## all tests, with the nightly sizes
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+lint: install  ## style, types and the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(PIP) $(PINNED) -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs  ## build docs/_build/html; warnings are errors
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+bench-real: install  ## leaderboards of the real screens, as tables under docs/benchmarks/
+	$(BIN)/python benchmarks/real.py
+
+bench-speed: install  ## times of pseudobulk and of every baseline
+	$(BIN)/python benchmarks/speed/pseudobulk.py
+	$(BIN)/python benchmarks/speed/baselines.py
+
+clean:  ## remove what make made
+	rm -rf $(VENV) build dist docs/_build docs/api/generated .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,140 @@
+"""Metrics of one condition: the true and the predicted change of every gene of a set, two vectors in, a number out.
+
+Both vectors are changes of mean expression (natural-log units, log1p CP10k). An error is defined for any truth; what
+compares shapes or directions needs a truth that is not constant.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from scperturb_modules.metrics._status import (
+    CONSTANT_PREDICTION,
+    CONSTANT_TRUTH,
+    FEW_GENES,
+    MIN_GENES,
+    OK,
+    ZERO,
+    Score,
+    checked_pair,
+    is_constant,
+)
+
+_NAN = float("nan")
+
+
+def l2(truth: ArrayLike, prediction: ArrayLike) -> Score:
+    """Euclidean distance, ``sqrt(sum (t - h)^2)``.
+
+    Parameters
+    ----------
+    truth, prediction
+        (G,) change of each gene of the set.
+
+    Returns
+    -------
+    The distance (natural-log units) and ``ok``, or NaN and ``few_genes``.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ or a value is not finite.
+
+    Examples
+    --------
+    >>> l2([0, 0, 0, 3, 4], [0, 0, 0, 0, 0])
+    (5.0, 'ok')
+    """
+    true, predicted = checked_pair(truth, prediction)
+    if true.size < MIN_GENES:
+        return _NAN, FEW_GENES
+    return float(np.sqrt(np.sum((true - predicted) ** 2))), OK
+
+
+def mse(truth: ArrayLike, prediction: ArrayLike) -> Score:
+    """Mean squared error; arguments and errors as :func:`l2`.
+
+    >>> mse([0, 0, 0, 1, 2], [0, 0, 0, 0, 0])
+    (1.0, 'ok')
+    """
+    true, predicted = checked_pair(truth, prediction)
+    if true.size < MIN_GENES:
+        return _NAN, FEW_GENES
+    return float(np.mean((true - predicted) ** 2)), OK
+
+
+def pearson(truth: ArrayLike, prediction: ArrayLike) -> Score:
+    """Pearson correlation over genes; arguments and errors as :func:`l2`.
+
+    A constant prediction scores 0 (``constant_prediction``): it carries no information, which is not the same as
+    not being there. A constant truth leaves nothing to correlate with: NaN, ``constant_truth``.
+
+    >>> pearson([1, 2, 3, 4, 5], [1, 3, 2, 5, 4])
+    (0.8, 'ok')
+    >>> pearson([1, 2, 3, 4, 5], [0, 0, 0, 0, 0])
+    (0.0, 'constant_prediction')
+    """
+    true, predicted = checked_pair(truth, prediction)
+    if true.size < MIN_GENES:
+        return _NAN, FEW_GENES
+    if is_constant(true):
+        return _NAN, CONSTANT_TRUTH
+    if is_constant(predicted):
+        return 0.0, CONSTANT_PREDICTION
+    true, predicted = true - true.mean(), predicted - predicted.mean()
+    correlation = true @ predicted / np.sqrt((true @ true) * (predicted @ predicted))
+    return float(np.clip(correlation, -1.0, 1.0)), OK
+
+
+def sign_agreement(truth: ArrayLike, prediction: ArrayLike) -> Score:
+    """Share of genes predicted to go in the right direction; arguments and errors as :func:`l2`.
+
+    Genes whose true change is at most 1e-8 have no direction and are left out. A predicted change of exactly 0 is
+    wrong: whoever says nothing earns nothing.
+
+    >>> sign_agreement([1, 1, -1, -1, 1, 0], [2, 0, -1, 1, 3, 5])
+    (0.6, 'ok')
+    """
+    true, predicted = checked_pair(truth, prediction)
+    if true.size < MIN_GENES:
+        return _NAN, FEW_GENES
+    moving = np.abs(true) > ZERO
+    if not moving.any():
+        return _NAN, CONSTANT_TRUTH
+    if moving.sum() < MIN_GENES:
+        return _NAN, FEW_GENES
+    return float(np.mean(np.sign(true[moving]) == np.sign(predicted[moving]))), OK
+
+
+def slope(truth: ArrayLike, prediction: ArrayLike) -> Score:
+    """Least-squares slope of truth on prediction through the origin, ``t.h / h.h``.
+
+    Arguments and errors as :func:`l2`. 1 is the right size; above 1 effects are predicted too small. A prediction of
+    no change has no slope: NaN, ``constant_prediction``.
+
+    >>> slope([2, 4, 6, 8, 10], [1, 2, 3, 4, 5])
+    (2.0, 'ok')
+    """
+    true, predicted = checked_pair(truth, prediction)
+    if true.size < MIN_GENES:
+        return _NAN, FEW_GENES
+    if is_constant(true):
+        return _NAN, CONSTANT_TRUTH
+    if np.abs(predicted).max() <= ZERO:
+        return _NAN, CONSTANT_PREDICTION
+    return float(true @ predicted / (predicted @ predicted)), OK
+
+
+def norm_ratio(truth: ArrayLike, prediction: ArrayLike) -> Score:
+    """Norm of the predicted change over the norm of the true one; arguments and errors as :func:`l2`.
+
+    >>> norm_ratio([0, 0, 0, 3, 4], [0, 0, 0, 0, 1])
+    (0.2, 'ok')
+    """
+    true, predicted = checked_pair(truth, prediction)
+    if true.size < MIN_GENES:
+        return _NAN, FEW_GENES
+    if np.abs(true).max() <= ZERO:
+        return _NAN, CONSTANT_TRUTH
+    return float(np.linalg.norm(predicted) / np.linalg.norm(true)), OK

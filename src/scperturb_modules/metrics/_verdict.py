@@ -1,0 +1,242 @@
+"""One sentence per model and regime: whether it beats the baselines that are simpler than it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from scperturb_modules import _conditions
+from scperturb_modules.metrics._statistics import FIRM_CLUSTERS, MIN_CLUSTERS, Gain
+
+Word = Literal["beats", "no better", "worse", "cannot tell", "shrinkage only"]
+
+_EVERYWHERE = ("NoChange", "MeanShift")
+_GENE_UNSEEN = (*_EVERYWHERE, "Additive", "NearestPrior")
+
+MANDATORY: dict[str, tuple[str, ...]] = {
+    _conditions.PAIR_2OF2: (*_EVERYWHERE, "Additive", "AdditiveFitted", "AdditiveShrunk"),
+    _conditions.PAIR_1OF2: _GENE_UNSEEN,
+    _conditions.PAIR_0OF2: _GENE_UNSEEN,
+    _conditions.HIGHER_ORDER: _GENE_UNSEEN,
+    _conditions.SINGLE_UNSEEN: (*_EVERYWHERE, "NearestPrior", "Linear"),
+    _conditions.CONTEXT_UNSEEN: (*_EVERYWHERE, "Transfer"),
+    _conditions.MEASURED: _EVERYWHERE,
+}
+"""The baselines that a model must beat, each of them, in a regime.
+
+Beating every one at 5 % needs no correction for their number (an intersection-union test). No change and the mean
+shift stand everywhere: on weak screens they are the strongest, and beating a sum that is worse than them means nothing.
+"""
+
+ENOUGH_ROOM = 0.2
+"""With less room (``1 - floor^2 / error^2``) replicate noise explains most of the error of the best baselines."""
+
+BEATS = (
+    "{model} beats the baselines on {regime}: L2 {gain} % lower than {closest} "
+    "(95 % CI {low} to {high}, n = {n} conditions)."
+)
+NO_BETTER = (
+    "{model} is no better than {baseline} on {regime} ({gain} %, CI {low} to {high}, n = {n}). "
+    "Use {baseline}: it is simpler."
+)
+WORSE = "{model} is worse than {baseline} on {regime} ({gain} %, CI {low} to {high}). Do not use it here."
+CANNOT_TELL = "Cannot tell on {regime}: {n} test conditions, replicate noise explains {noise} % of the error."
+CANNOT_TELL_NO_FLOOR = "Cannot tell on {regime}: {n} test conditions."
+SHRINKAGE_ONLY = "{model} beats plain additive, but not the shrunken sum: no evidence that interactions were learned."
+PUBLISHED = " Scores use shared controls and are comparable to the literature only."
+PROVISIONAL = " Provisional: fewer than 20 conditions."
+SEED_NOISE = " The gain is within seed noise (standard deviation over seeds {seed_sd} %)."
+NOT_COMPARED = " Not compared with {absent}."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A word for tables and a sentence for people."""
+
+    word: Word
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def verdict(
+    model: str,
+    regime: str,
+    comparisons: Mapping[str, Gain],
+    *,
+    n: int,
+    room: float | None,
+    protocol: str = "strict",
+    seed_sd: float | None = None,
+) -> Verdict:
+    """Say whether a model beats the mandatory baselines of a regime.
+
+    Parameters
+    ----------
+    model
+        Its name.
+    regime
+        One of :data:`scperturb_modules._conditions.REGIMES`.
+    comparisons
+        By baseline, the result of :func:`compare` on the primary metric. Baselines that are not mandatory here are
+        ignored; a mandatory one that is absent is named in the text.
+    n
+        Test conditions (clusters).
+    room
+        ``1 - floor^2 / error^2`` of the best baseline: the share of its squared error that replicate noise does not
+        explain. None or NaN where it is not known.
+    protocol
+        ``"strict"`` or ``"published"``.
+    seed_sd
+        Standard deviation of the gain over training seeds, as a share like the gain itself.
+
+    Returns
+    -------
+    The word and the sentence. Rules, first match:
+
+    - fewer than 10 conditions, room below .2, or no interval: *cannot tell*;
+    - the interval against a baseline lies below 0: *worse*, the baseline it loses to most is named;
+    - all intervals lie above 0: *beats*, the baseline with the smallest gain is named;
+    - only the shrunken or fitted sum is not beaten, the shrunken one among them: *shrinkage only*;
+    - else *no better*, with the unbeaten baseline of smallest gain.
+
+    Raises
+    ------
+    ValueError
+        The regime is unknown, or no mandatory baseline was compared with.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scperturb_modules.metrics import compare
+    >>> base = np.linspace(1, 2, 30)
+    >>> gains = {name: compare(0.9 * base, base) for name in MANDATORY["measured"]}
+    >>> print(verdict("SCBIG", "measured", gains, n=30, room=0.6))
+    SCBIG beats the baselines on measured: L2 10.0 % lower than NoChange (95 % CI 10.0 to 10.0, n = 30 conditions).
+    """
+    mandatory = _mandatory(model, regime, comparisons)
+    word, text = _judge(model, regime, mandatory, n, room)
+    if seed_sd is not None and word == "beats" and min(gain.gain for gain in mandatory.values()) < seed_sd:
+        text += SEED_NOISE.format(seed_sd=_percent(seed_sd))
+    if word != "cannot tell" and n < FIRM_CLUSTERS:
+        text += PROVISIONAL
+    absent = [name for name in MANDATORY[regime] if name not in comparisons and name != model]
+    if absent and word != "cannot tell":
+        text += NOT_COMPARED.format(absent=", ".join(absent))
+    if protocol == "published":
+        text += PUBLISHED
+    return Verdict(word, text)
+
+
+def _mandatory(model: str, regime: str, comparisons: Mapping[str, Gain]) -> dict[str, Gain]:
+    if regime not in MANDATORY:
+        raise ValueError(f"regime {regime!r} is not known; use one of {', '.join(MANDATORY)}.")
+    found = {name: comparisons[name] for name in MANDATORY[regime] if name in comparisons and name != model}
+    if not found:
+        raise ValueError(
+            f"{model!r} was compared with none of the baselines that count on {regime} "
+            f"({', '.join(MANDATORY[regime])}). Add them to the benchmark (spm.baselines.ALL)."
+        )
+    return found
+
+
+def _judge(model: str, regime: str, gains: dict[str, Gain], n: int, room: float | None) -> tuple[Word, str]:
+    known_room = room is not None and not math.isnan(room)
+    no_interval = any(math.isnan(gain.low) or math.isnan(gain.high) for gain in gains.values())
+    if n < MIN_CLUSTERS or no_interval or (room is not None and room < ENOUGH_ROOM):
+        if room is None or not known_room:
+            return "cannot tell", CANNOT_TELL_NO_FLOOR.format(regime=regime, n=n)
+        noise = _percent(min(1.0, max(0.0, 1.0 - room)))
+        return "cannot tell", CANNOT_TELL.format(regime=regime, n=n, noise=noise)
+    hardest_first = sorted(gains, key=lambda name: gains[name].gain)
+    losing = [name for name in hardest_first if gains[name].high < 0]
+    unbeaten = [name for name in hardest_first if gains[name].low <= 0]
+    if losing:
+        return "worse", _fill(WORSE, model, regime, losing[0], gains, n)
+    if not unbeaten:
+        return "beats", _fill(BEATS, model, regime, hardest_first[0], gains, n)
+    if "Additive" in gains and "AdditiveShrunk" in unbeaten and set(unbeaten) <= {"AdditiveFitted", "AdditiveShrunk"}:
+        return "shrinkage only", SHRINKAGE_ONLY.format(model=model)
+    return "no better", _fill(NO_BETTER, model, regime, unbeaten[0], gains, n)
+
+
+def _fill(template: str, model: str, regime: str, baseline: str, gains: dict[str, Gain], n: int) -> str:
+    gain = gains[baseline]
+    return template.format(
+        model=model,
+        regime=regime,
+        baseline=baseline,
+        closest=baseline,
+        gain=_percent(gain.gain),
+        low=_percent(gain.low),
+        high=_percent(gain.high),
+        n=n,
+    )
+
+
+def _percent(share: float) -> str:
+    """One decimal; never ``-0.0``."""
+    return f"{round(100.0 * share, 1) + 0.0:.1f}"
+
+
+def plan_power(n_conditions: int, sd: float, gain: float, *, alpha: float = 0.05) -> float:
+    """Chance that a true gain is detected with ``n_conditions`` test conditions.
+
+    Parameters
+    ----------
+    n_conditions
+        Test conditions, at least 2.
+    sd
+        Relative standard deviation of one predictor's error around the level of its condition: :attr:`Gain.scatter`
+        of a pilot, or .12, which is typical of L2 over 1000 genes. Model and baseline scatter independently, so their
+        difference has ``sqrt(2)`` times this.
+    gain
+        True gain, .05 for 5 % less error.
+    alpha
+        Two-sided level.
+
+    Returns
+    -------
+    The power between 0 and 1, from the shifted t distribution with ``n_conditions - 1`` degrees of freedom.
+
+    Raises
+    ------
+    ValueError
+        Fewer than 2 conditions, or ``sd`` is not positive.
+
+    Examples
+    --------
+    >>> round(plan_power(62, 0.12, 0.05), 2), round(plan_power(31, 0.12, 0.05), 2)
+    (0.63, 0.35)
+    """
+    from scipy.stats import t
+
+    error, df = _standard_error(n_conditions, sd), n_conditions - 1
+    return float(t.sf(t.ppf(1 - alpha / 2, df) - gain / error, df))
+
+
+def plan(n_conditions: int, sd: float, *, power: float = 0.8, alpha: float = 0.05) -> float:
+    """The smallest gain that ``n_conditions`` test conditions detect with the given power; undoes :func:`plan_power`.
+
+    Returns
+    -------
+    The gain as a share: .06 is 6 % less error.
+
+    Examples
+    --------
+    >>> round(plan(62, 0.12), 3), round(plan(310, 0.12), 3)
+    (0.061, 0.027)
+    """
+    from scipy.stats import t
+
+    error, df = _standard_error(n_conditions, sd), n_conditions - 1
+    return float(error * (t.ppf(1 - alpha / 2, df) + t.ppf(power, df)))
+
+
+def _standard_error(n_conditions: int, sd: float) -> float:
+    if n_conditions < 2 or not sd > 0:
+        raise ValueError(f"need at least 2 conditions and a positive sd; got n_conditions={n_conditions}, sd={sd}.")
+    return sd * math.sqrt(2.0 / n_conditions)

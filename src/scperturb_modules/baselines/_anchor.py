@@ -1,0 +1,204 @@
+"""The anchor: what is known about a condition before any network, and what would be known had it not been measured."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from scperturb_modules.baselines._base import source_name
+from scperturb_modules.baselines._nearest import Neighbours
+from scperturb_modules.baselines._prediction import MEASURED, NO_EMBEDDING, OK, Response, joined, sum_of
+from scperturb_modules.baselines._priors import Embedding
+from scperturb_modules.baselines._training import Array, Source, TrainingData
+
+MIN_PAIRS = 10
+"""Fewer training pairs with both singles measured than this do not fit a factor."""
+
+
+@dataclass(frozen=True)
+class PairFit:
+    """Least-squares factor between measured pairs and the sums of their singles.
+
+    Attributes
+    ----------
+    rows
+        Row numbers of the n training pairs (and larger combinations) with all singles measured in their context.
+    product, square
+        (n,) <sum, measured pair> and <sum, sum>.
+    """
+
+    rows: tuple[int, ...]
+    product: Array
+    square: Array
+
+    @classmethod
+    def of(cls, data: TrainingData, source: Source, effects: Array) -> PairFit:
+        """Compare each measured pair with the sum of ``effects`` (P, G) at its singles."""
+        rows, products, squares = [], [], []
+        for row in data.rows_of(source, order=2):
+            singles = [data.single(gene, data.rows[row][1]) for gene in data.genes[row]]
+            if None in singles:
+                continue
+            total = sum_of([effects[single] for single in singles])
+            rows.append(int(row))
+            products.append(total @ data.delta[row])
+            squares.append(total @ total)
+        return cls(tuple(rows), np.array(products), np.array(squares))
+
+    def factor(self, *, without: int | None = None) -> float:
+        """The factor, over all pairs or all but one row; 1 with fewer than ten pairs or without any effect."""
+        kept = np.array([row != without for row in self.rows], dtype=bool)
+        if kept.sum() < MIN_PAIRS or not self.square[kept].sum() > 0:
+            return 1.0
+        return float(self.product[kept].sum() / self.square[kept].sum())
+
+
+class Anchor:
+    """The strong simple prediction that models add to.
+
+    - all singles measured: the sum of the singles, each shrunken per gene (:func:`shrink_to_zero`), times a factor
+      fitted on training pairs (1 with fewer than ten pairs);
+    - a gene whose single was not measured in the context enters the sum with the nearest-prior prediction where a
+      prior covers it (:class:`Neighbours`), else with the mean single;
+    - a condition measured in training: its own shrunken measurement.
+
+    Parameters
+    ----------
+    data
+        The training view.
+    embedding
+        The fused prior; None: unmeasured singles get the mean.
+    seed
+        Seed of the folds in which the neighbours' settings are chosen.
+
+    Notes
+    -----
+    :meth:`leave_one_out` gives the anchor that a training condition would have had, had it not been measured. Models
+    are trained on those, since a target inside its own anchor leaves the network nothing to learn.
+    """
+
+    def __init__(self, data: TrainingData, embedding: Embedding | None = None, *, seed: int = 0) -> None:
+        self.data = data
+        self.embedding = embedding
+        self.effects = shrink_to_zero(data.delta, data.se2)
+        self._pairs = {source: PairFit.of(data, source, self.effects) for source in data.sources}
+        self._neighbours = {
+            source: Neighbours.of(data, source, embedding, seed=seed)
+            for source in data.sources
+            if embedding is not None and len(data.rows_of(source, order=1))
+        }
+
+    def of(self, genes: tuple[str, ...], context: str | None) -> Response:
+        """Anchor of any condition, measured or not; ``genes`` sorted."""
+        row = self._row(genes, context)
+        if row is not None:
+            return Response(self.effects[row], MEASURED, MEASURED)
+        factor = self._pairs[self.data.source(context)].factor() if len(genes) > 1 else 1.0
+        return self._sum([self._single(gene, context) for gene in genes], factor)
+
+    def leave_one_out(self, genes: tuple[str, ...], context: str | None, *, masked: Collection[str] = ()) -> Response:
+        """Anchor of a condition as if it had not been measured.
+
+        Parameters
+        ----------
+        genes, context
+            The condition, measured in training or not.
+        masked
+            Genes of a combination whose singles are to count as not measured either, so that training meets every
+            regime.
+        """
+        if len(genes) == 1:
+            masked = genes
+        parts = [self._unseen(gene, context) if gene in masked else self._single(gene, context) for gene in genes]
+        fit = self._pairs[self.data.source(context)]
+        return self._sum(parts, fit.factor(without=self._row(genes, context)) if len(genes) > 1 else 1.0)
+
+    def settings(self) -> dict[str, Any]:
+        """Fitted factors and chosen neighbours, per source of training conditions, as plain values."""
+        factor = {source_name(source): fit.factor() for source, fit in self._pairs.items()}
+        n_pairs = {source_name(source): len(fit.rows) for source, fit in self._pairs.items()}
+        chosen = {source_name(source): list(one.settings) for source, one in self._neighbours.items()}
+        return {"factor": factor, "n_pairs": n_pairs, "neighbours": chosen}
+
+    def _row(self, genes: tuple[str, ...], context: str | None) -> int | None:
+        return self.data.index.get(("+".join(genes), context))
+
+    def _sum(self, parts: list[Response], factor: float) -> Response:
+        missing = any(part.status != OK for part in parts)
+        total = factor * sum_of([part.delta for part in parts])
+        return Response(total, joined(part.anchor for part in parts), NO_EMBEDDING if missing else OK)
+
+    def _single(self, gene: str, context: str | None) -> Response:
+        row = self.data.single(gene, context)
+        return self._unseen(gene, context) if row is None else Response(self.effects[row], "shrunken")
+
+    def _unseen(self, gene: str, context: str | None) -> Response:
+        """What is known of a single without its own measurement in the context."""
+        source = self.data.source(context)
+        row = self.data.single(gene, context)
+        neighbours = self._neighbours.get(source)
+        mean = self.data.mean_single(source) if row is None else self._mean_of_others[row]
+        predicted = None
+        if neighbours is not None:
+            predicted = neighbours.predict(gene) if row is None else neighbours.predict_without(gene, mean)
+        if predicted is not None:
+            return Response(predicted, "neighbours")
+        covered = self.embedding is None or gene in self.embedding
+        return Response(mean, "mean", OK if covered else NO_EMBEDDING)
+
+    @cached_property
+    def _mean_of_others(self) -> dict[int, Array]:
+        """For each training single the mean of the other singles of its context.
+
+        Sums of what stands before and after, never a total minus the own value: that would keep rounding of it.
+        """
+        means: dict[int, Array] = {}
+        for source in self.data.sources:
+            rows = self.data.rows_of(source, order=1)
+            if len(rows) < 2:
+                means.update({int(row): np.zeros(self.data.delta.shape[1]) for row in rows})
+                continue
+            before = _sums_before(self.data.delta[rows])
+            after = _sums_before(self.data.delta[rows[::-1]])[::-1]
+            means.update(zip(map(int, rows), (before + after) / (len(rows) - 1), strict=True))
+        return means
+
+
+def shrink_to_zero(delta: Array, se2: Array) -> Array:
+    """Shrink measured changes by their noise, per condition and gene (empirical Bayes).
+
+    ``delta * tau2 / (tau2 + se2)``. The variance of true changes, ``tau2``, is one number per condition, estimated by
+    moments over genes: ``max(0, mean(delta**2 - se2))``.
+
+    Parameters
+    ----------
+    delta, se2
+        (P, G) changes and their squared standard errors; infinite noise is allowed.
+
+    Returns
+    -------
+    ndarray
+        (P, G) float64. Without noise the changes are returned as they are; with infinite noise zeros.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> shrink_to_zero(np.array([[2.0, 2.0]]), np.array([[2.0, 2.0]]))
+    array([[1., 1.]])
+    """
+    variance = np.maximum(np.mean(delta**2 - se2, axis=1, keepdims=True), 0.0)
+    total = variance + se2
+    # a gene without noise keeps its value, whatever tau2 is
+    weight = np.divide(variance, total, out=np.ones_like(total), where=se2 > 0)
+    return delta * weight
+
+
+def _sums_before(values: Array) -> Array:
+    """(n, G) for each row the sum of the rows before it."""
+    sums = np.zeros_like(values)
+    np.cumsum(values[:-1], axis=0, out=sums[1:])
+    return sums

@@ -1,0 +1,323 @@
+"""What all baselines share: the verbs of the models, the training view, saving and loading."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from scperturb_modules import __version__
+from scperturb_modules import _keys as keys
+from scperturb_modules._conditions import genes_of, regime_of
+from scperturb_modules._errors import DataError, MissingKeyError, NotTrainedError
+from scperturb_modules._files import whole_file
+from scperturb_modules.baselines._prediction import (
+    UNKNOWN_GENE,
+    Response,
+    make_prediction,
+    names_of_test_part,
+    require_screen_columns,
+    resolve_rows,
+)
+from scperturb_modules.baselines._priors import Embedding, as_tables, fuse_tables
+from scperturb_modules.baselines._training import Source, TrainingData, contexts_of, control_label
+from scperturb_modules.pp import pseudobulk
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+MIN_COVERED = 10
+"""Fewer perturbed training genes than this in a prior teach nothing about it."""
+
+T = TypeVar("T")
+
+
+class Baseline(ABC):
+    """A predictor in closed form, with the same verbs as the models.
+
+    Parameters
+    ----------
+    adata
+        A screen after :meth:`setup_anndata`, of which the training side alone is read; or a training pseudobulk,
+        made by ``spm.pp.pseudobulk(adata, cells="training")``, which is used as it is.
+    priors
+        A gene x feature DataFrame (index: gene symbols; a row with NaN is absent), or a sequence or mapping of
+        them. Baselines without ``uses_prior`` do not look at it.
+    seed
+        Seed of the folds over genes in which settings are chosen.
+
+    Notes
+    -----
+    Contexts (cell types) are fitted one by one. A context whose training side holds controls only is served by the
+    conditions of all other contexts.
+    """
+
+    name: ClassVar[str]
+    is_baseline: ClassVar[bool] = True
+    deterministic: ClassVar[bool] = True
+    needs_prior: ClassVar[bool] = False
+    uses_prior: ClassVar[bool] = False
+    options: ClassVar[tuple[str, ...]] = ("seed",)
+    """Names of the constructor's settings; each is also an attribute."""
+
+    _classes: ClassVar[dict[str, type[Baseline]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.name = cls.__name__
+        Baseline._classes[cls.__name__] = cls
+
+    def __init__(self, adata: AnnData, *, priors: Any = None, seed: int = 0) -> None:
+        self.seed = seed
+        self.training, self._test_names = _training_side(adata)
+        self.tables = as_tables(priors) if self.uses_prior else {}
+        self.fitted: dict[str, Any] = {}
+        """What was chosen or fitted in training, as plain values."""
+        self._is_trained = False
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        *,
+        perturbation_key: str = keys.PERTURBATION,
+        control: str = "control",
+        layer: str | None = None,
+        batch_key: str | None = None,
+        cell_type_key: str | None = None,
+        split_key: str = keys.SPLIT,
+    ) -> None:
+        """Record which columns hold what, in ``uns["scperturb_modules"]["setup"]``.
+
+        Raises
+        ------
+        MissingKeyError
+            A named column or layer does not exist.
+        """
+        screen = keys.ScreenKeys(perturbation_key, control, layer, batch_key, cell_type_key, split_key)
+        require_screen_columns(adata, screen)
+        adata.uns.setdefault(keys.ROOT, {})[keys.SETUP] = screen.to_uns()
+
+    @classmethod
+    def why_not(cls, training: AnnData, priors: Any = None, rows: Sequence[str] | None = None) -> str | None:
+        """Say why the baseline has nothing to offer here; None when it applies.
+
+        Parameters
+        ----------
+        training
+            Training pseudobulk.
+        priors
+            As in the constructor.
+        rows
+            Names of the rows to predict, if known.
+        """
+        if not cls.needs_prior:
+            return None
+        tables = as_tables(priors)
+        if not tables:
+            return "no prior given"
+        embedding = fuse_tables(tables)
+        perturbed = {gene for name in training.obs[keys.PERTURBATION] for gene in genes_of(str(name))}
+        covered = sum(gene in embedding for gene in perturbed) if embedding else 0
+        if covered < MIN_COVERED:
+            return f"the priors cover {covered} of {len(perturbed)} perturbed training genes; {MIN_COVERED} are needed"
+        return None
+
+    def train(self) -> None:
+        """Fit on the training pseudobulk."""
+        self.fitted = {}
+        self._data = TrainingData.from_pseudobulk(self.training)
+        self._embedding = fuse_tables(self.tables)
+        self._fit()
+        self._is_trained = True
+
+    def predict(self, conditions: Sequence[str] | None = None) -> AnnData:
+        """Predict conditions.
+
+        Parameters
+        ----------
+        conditions
+            ``"A+B"`` (in every context) or ``"A+B|context"``; A+B and B+A are one row. None: the test part of the
+            screen.
+
+        Returns
+        -------
+        AnnData
+            The Prediction, a row per condition and context in the order asked.
+
+        Raises
+        ------
+        NotTrainedError
+            :meth:`train` was not called.
+        DataError
+            A name without a gene or with a context that has no training controls.
+        ValueError
+            No conditions were given and the test part is unknown.
+        """
+        self._require_trained("predict()")
+        if conditions is None and not self._test_names:
+            raise ValueError("The test conditions are unknown: pass conditions=[...], or build from a split screen.")
+        if isinstance(conditions, str):
+            raise TypeError(f"conditions is a list of names; write predict([{conditions!r}]).")
+        control = control_label(self.training)
+        names = self._test_names if conditions is None else conditions
+        rows = resolve_rows(names, contexts_of(self.training), control=control)
+        genes = [genes_of(condition, control=control) for condition, _ in rows]
+        responses = [self._respond(some, context) for some, (_, context) in zip(genes, rows, strict=True)]
+        return make_prediction(
+            self.training,
+            rows,
+            [response.delta for response in responses],
+            seen=[regime_of(*row, self._data.index.keys(), control=control) for row in rows],
+            anchor=[response.anchor for response in responses],
+            status=[self._status(some, response) for some, response in zip(genes, responses, strict=True)],
+            model=self.name,
+            settings=self.settings,
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The constructor's settings and what training chose."""
+        return {**{name: getattr(self, name) for name in self.options}, **self.fitted}
+
+    @abstractmethod
+    def _fit(self) -> None:
+        """Learn from ``self._data`` and ``self._embedding``; record choices in ``self.fitted``."""
+
+    @abstractmethod
+    def _respond(self, genes: tuple[str, ...], context: str | None) -> Response:
+        """Predict one row."""
+
+    def _fit_each_source(self, fit: Callable[[Source], T]) -> dict[Source, T]:
+        return {source: fit(source) for source in self._data.sources}
+
+    def _record(self, key: str, values: dict[Source, Any]) -> None:
+        """Store one value per source in ``fitted``, under the names of its contexts."""
+        self.fitted[key] = {source_name(source): value for source, value in values.items()}
+
+    def _status(self, genes: tuple[str, ...], response: Response) -> str:
+        covered = self._embedding or ()
+        known = all(gene in self._data.known_genes or gene in covered for gene in genes)
+        return response.status if known else UNKNOWN_GENE
+
+    def _require_embedding(self) -> Embedding:
+        if self._embedding is None:
+            raise ValueError(
+                f"{self.name} needs a prior that covers genes: pass priors=, a DataFrame of genes x features whose "
+                "index holds gene symbols."
+            )
+        return self._embedding
+
+    def _require_trained(self, what: str) -> None:
+        if not self._is_trained:
+            raise NotTrainedError(f"{what} needs a trained {self.name}; call train() first.")
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write a folder with ``model.json`` and ``training.h5ad``, whole or not at all.
+
+        Raises
+        ------
+        FileExistsError
+            The path exists and ``overwrite`` is False.
+        NotTrainedError
+            :meth:`train` was not called.
+        """
+        self._require_trained("save()")
+        if Path(path).exists() and not overwrite:
+            raise FileExistsError(f"{os.fspath(path)!r} exists; pass overwrite=True or choose another folder.")
+        options = {name: getattr(self, name) for name in self.options}
+        record = {
+            "format": FORMAT_VERSION,
+            "class": self.name,
+            "options": options,
+            "fitted": self.fitted,
+            "priors": list(self.tables),
+            "test_names": self._test_names,
+            "package_version": __version__,
+        }
+        training = self.training.copy()
+        training.uns[keys.ROOT][keys.PRIORS] = {f"table_{i}": table for i, table in enumerate(self.tables.values())}
+        with whole_file(path) as folder:
+            folder.mkdir()
+            (folder / "model.json").write_text(json.dumps(record, indent=2, sort_keys=True))
+            training.write_h5ad(folder / "training.h5ad")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a saved baseline and fit it again: closed forms, so predictions are equal to the last bit.
+
+        ``Baseline.load`` reads any baseline, a class reads its own only.
+
+        Raises
+        ------
+        FileNotFoundError
+            No saved baseline is there.
+        DataError
+            It was written by a newer version, or is of another class.
+        """
+        from anndata import read_h5ad
+
+        folder = Path(path)
+        if not (folder / "model.json").is_file():
+            raise FileNotFoundError(f"{os.fspath(path)!r} holds no model.json; save() writes such a folder.")
+        record = json.loads((folder / "model.json").read_text())
+        chosen = _class_of(record, folder)
+        if not issubclass(chosen, cls):
+            raise DataError(f"{os.fspath(path)!r} holds a {chosen.name}; call {chosen.name}.load or Baseline.load.")
+        training = read_h5ad(folder / "training.h5ad")
+        stored = training.uns[keys.ROOT].pop(keys.PRIORS, {})
+        tables = {name: stored[f"table_{i}"] for i, name in enumerate(record["priors"])}
+        loaded = chosen(training, priors=tables or None, **record["options"])
+        loaded._test_names = list(record["test_names"])
+        loaded.train()
+        return loaded
+
+    def __repr__(self) -> str:
+        state = "trained" if self._is_trained else "not trained"
+        options = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.options)
+        return f"{self.name}({options}), {state} on {self.training.n_obs} conditions x {self.training.n_vars} genes"
+
+
+def source_name(source: Source) -> str:
+    """Name of a source in settings: its contexts, ``"all"`` where the screen has one context."""
+    return ",".join("all" if context is None else context for context in source)
+
+
+def _class_of(record: dict[str, Any], folder: Path) -> type[Any]:
+    """The class that a saved folder names, if this version can read it."""
+    if record.get("format", 0) > FORMAT_VERSION:
+        raise DataError(
+            f"{str(folder)!r} has format {record['format']}, written by scperturb_modules "
+            f"{record.get('package_version')}; this version ({__version__}) reads up to {FORMAT_VERSION}. "
+            "Update scperturb_modules."
+        )
+    if record.get("class") not in Baseline._classes:
+        known = ", ".join(sorted(Baseline._classes))
+        raise DataError(f"{str(folder)!r} holds a {record.get('class')!r}, which is no baseline. Known: {known}.")
+    return Baseline._classes[record["class"]]
+
+
+def _training_side(adata: AnnData) -> tuple[AnnData, list[str]]:
+    """The training pseudobulk, and the names of the test conditions where the screen tells them."""
+    stored = adata.uns.get(keys.ROOT, {})
+    if keys.PSEUDOBULK in stored:
+        if str(stored[keys.PSEUDOBULK]["cells"]) != "training":
+            raise DataError(
+                "This pseudobulk was measured on all cells, test cells too; make it by "
+                'spm.pp.pseudobulk(adata, cells="training").'
+            )
+        return adata, []
+    if keys.SETUP not in stored:
+        raise MissingKeyError(
+            "The screen is not set up: call setup_anndata(adata, ...) of this class before building it."
+        )
+    screen = keys.ScreenKeys.from_uns(stored[keys.SETUP])
+    training = pseudobulk(adata, **vars(screen), cells="training")
+    return training, names_of_test_part(adata, screen)

@@ -1,0 +1,213 @@
+"""Regression from prior embeddings of genes to the principal components of the response."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy import linalg, sparse
+from scipy.spatial.distance import cdist, pdist
+
+from scperturb_modules.baselines._base import MIN_COVERED, Baseline
+from scperturb_modules.baselines._folds import N_FOLDS, gene_folds, split_rows
+from scperturb_modules.baselines._prediction import NO_EMBEDDING, OK, Response
+from scperturb_modules.baselines._training import Array, Source
+
+PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0)
+"""Relative to a kernel with mean diagonal 1."""
+
+MAX_COMPONENTS = 50
+
+
+@dataclass(frozen=True)
+class GeneKernel:
+    """Similarity between genes in prior space, scaled to a mean diagonal of 1 over the training genes.
+
+    Attributes
+    ----------
+    values
+        (n, F) embedding of the training genes.
+    scale
+        Linear: mean squared length. RBF: median distance (the bandwidth).
+    linear
+        Inner product, else ``exp(-distance**2 / (2 bandwidth**2))``.
+    """
+
+    values: Array
+    scale: float
+    linear: bool
+
+    @classmethod
+    def of(cls, values: Array, *, linear: bool) -> GeneKernel:
+        """Take the scale from the training genes."""
+        scale = float(np.mean(np.sum(values**2, axis=1)) if linear else np.median(pdist(values)))
+        return cls(values, scale if scale > 0 else 1.0, linear)
+
+    def __call__(self, values: Array) -> Array:
+        """(m, n) similarity of m genes to the training genes."""
+        if self.linear:
+            return values @ self.values.T / self.scale
+        return np.exp(-cdist(values, self.values, "sqeuclidean") / (2 * self.scale**2))
+
+
+class KernelFit(NamedTuple):
+    """``change = mean_shift + (kernel row of the condition) @ coefficients @ components``."""
+
+    kernel: GeneKernel
+    incidence: sparse.csr_matrix
+    coefficients: Array
+    components: Array
+
+
+class CrossValidation(NamedTuple):
+    """Squared errors of held-out scores: (n_penalties, K) with a penalty, (K,) when predicting zero."""
+
+    errors: Array
+    null: Array
+
+
+class PriorRegression(Baseline):
+    """Kernel ridge regression of what the mean shift leaves over on a prior embedding of the perturbed genes.
+
+    The response to a combination is a sum over its genes, so its kernel is the sum over pairs of genes. Residuals are
+    reduced to principal component scores. Training conditions with an uncovered gene are left out; an uncovered gene
+    of a predicted condition adds nothing to the mean shift (status ``"no_embedding"``).
+    """
+
+    needs_prior = True
+    uses_prior = True
+    _linear: bool
+
+    def _fit(self) -> None:
+        self._require_embedding()
+        self._choices: dict[Source, Array] = {}
+        self._models = self._fit_each_source(self._fit_source)
+        self._record_choices()
+
+    def _respond(self, genes: tuple[str, ...], context: str | None) -> Response:
+        source = self._data.source(context)
+        mean = self._data.mean_shift(source, len(genes))
+        embedding = self._require_embedding()
+        covered = [gene for gene in genes if gene in embedding]
+        status = OK if len(covered) == len(genes) else NO_EMBEDDING
+        model = self._models[source]
+        if model is None or not covered:
+            return Response(mean, "mean", status)
+        similarity = model.kernel(embedding.values[embedding.rows(covered)]).sum(axis=0)
+        scores = (model.incidence @ similarity) @ model.coefficients
+        return Response(mean + scores @ model.components, "prior", status)
+
+    def _fit_source(self, source: Source) -> KernelFit | None:
+        data, embedding = self._data, self._require_embedding()
+        rows = [row for row in data.rows_of(source) if all(gene in embedding for gene in data.genes[row])]
+        perturbed = [data.genes[row] for row in rows]
+        genes = sorted({gene for some in perturbed for gene in some})
+        if len(genes) < MIN_COVERED:
+            return None
+        residual = np.array([data.delta[row] - data.mean_shift(source, len(data.genes[row])) for row in rows])
+        components = principal_components(residual, MAX_COMPONENTS)
+        scores = residual @ components.T
+        incidence = incidence_of(perturbed, genes)
+        kernel = GeneKernel.of(embedding.values[embedding.rows(genes)], linear=self._linear)
+        similarity = incidence @ (incidence @ kernel(kernel.values)).T
+        penalties = self._choose(cross_validate(similarity, scores, perturbed, seed=self.seed))
+        self._choices[source] = penalties
+        return KernelFit(kernel, incidence, ridge(similarity, scores, penalties), components)
+
+    @abstractmethod
+    def _choose(self, validation: CrossValidation) -> Array:
+        """(K,) penalty of each component; infinite where zero is the better prediction."""
+
+    @abstractmethod
+    def _record_choices(self) -> None:
+        """Put the choices into ``fitted``."""
+
+
+class EmbeddingLinear(PriorRegression):
+    """Ridge regression from a gene embedding to principal component scores of the response, plus the mean.
+
+    The pretrained embedding with a linear decoder of Ahlmann-Eltze et al. 2025, for any embedding: columns
+    standardised, combinations summed. Number of components and penalty by cross-validation over genes.
+    """
+
+    _linear = True
+
+    def _choose(self, validation: CrossValidation) -> Array:
+        # error of the first K components with a penalty, the rest predicted as zero
+        gains = np.cumsum(validation.errors - validation.null, axis=1)
+        penalty, last = np.unravel_index(np.argmin(gains), gains.shape)
+        n_components = int(last) + 1 if gains[penalty, last] < 0 else 0
+        return np.where(np.arange(gains.shape[1]) < n_components, PENALTIES[penalty], np.inf)
+
+    def _record_choices(self) -> None:
+        finite = {source: choice[np.isfinite(choice)] for source, choice in self._choices.items()}
+        self._record("n_components", {source: len(choice) for source, choice in finite.items()})
+        self._record("penalty", {source: float(choice[0]) for source, choice in finite.items() if len(choice)})
+
+
+class KernelRidge(PriorRegression):
+    """Kernel ridge regression on the fused priors, one penalty per principal component of the response.
+
+    Gaussian kernel with the median distance as bandwidth. Each component has its own penalty, chosen by
+    cross-validation over genes, and is left at zero where none beats that.
+    """
+
+    _linear = False
+
+    def _choose(self, validation: CrossValidation) -> Array:
+        best = np.argmin(validation.errors, axis=0)
+        helps = validation.errors.min(axis=0) < validation.null
+        return np.where(helps, np.array(PENALTIES)[best], np.inf)
+
+    def _record_choices(self) -> None:
+        used = {source: int(np.isfinite(choice).sum()) for source, choice in self._choices.items()}
+        self._record("n_components", used)
+
+
+def principal_components(values: Array, most: int) -> Array:
+    """(K, G) orthonormal directions of largest variance about zero; those without variance are left out."""
+    n = len(values)
+    kept = min(most, n, values.shape[1])
+    variance, vectors = linalg.eigh(values @ values.T, subset_by_index=[n - kept, n - 1])
+    real = variance > 1e-12 * max(variance[-1], 1e-300)
+    directions = vectors[:, real].T @ values / np.sqrt(variance[real])[:, None]
+    return directions[::-1]
+
+
+def incidence_of(perturbed: Sequence[tuple[str, ...]], genes: Sequence[str]) -> sparse.csr_matrix:
+    """(P, n) one where a condition perturbs a gene."""
+    column = {gene: i for i, gene in enumerate(genes)}
+    columns = [column[gene] for some in perturbed for gene in some]
+    starts = np.cumsum([0, *(len(some) for some in perturbed)])
+    return sparse.csr_matrix((np.ones(len(columns)), columns, starts), shape=(len(perturbed), len(genes)))
+
+
+def ridge(similarity: Array, scores: Array, penalties: Array) -> Array:
+    """(P, K) dual coefficients ``(similarity + penalty I)^-1 scores``, zero for an infinite penalty."""
+    values, vectors = linalg.eigh(similarity)
+    gain = 1.0 / (np.maximum(values, 0.0)[:, None] + penalties)
+    return vectors @ (gain * (vectors.T @ scores))
+
+
+def cross_validate(
+    similarity: Array, scores: Array, perturbed: Sequence[tuple[str, ...]], *, seed: int
+) -> CrossValidation:
+    """Predict scores of conditions whose genes were held out, for every penalty."""
+    folds = gene_folds((gene for some in perturbed for gene in some), seed=seed)
+    errors = np.zeros((len(PENALTIES), scores.shape[1]))
+    null = np.zeros(scores.shape[1])
+    for fold in range(N_FOLDS):
+        train, held_out = split_rows(perturbed, folds, fold)
+        if not len(train) or not len(held_out):
+            continue
+        values, vectors = linalg.eigh(similarity[np.ix_(train, train)])
+        across = similarity[np.ix_(held_out, train)] @ vectors
+        rotated = vectors.T @ scores[train]
+        for i, penalty in enumerate(PENALTIES):
+            shrunken = rotated / (np.maximum(values, 0.0) + penalty)[:, None]
+            errors[i] += np.sum((scores[held_out] - across @ shrunken) ** 2, axis=0)
+        null += np.sum(scores[held_out] ** 2, axis=0)
+    return CrossValidation(errors, null)

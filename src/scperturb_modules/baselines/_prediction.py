@@ -1,0 +1,206 @@
+"""Which rows are asked for, and the AnnData that answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from scperturb_modules import __version__
+from scperturb_modules import _keys as keys
+from scperturb_modules._conditions import Row, canonical_condition, genes_of, parse_row_name, row_name
+from scperturb_modules._errors import DataError, name_some, require_key
+from scperturb_modules.baselines._training import Array, contexts_of, control_label, named_rows
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+OK, MEASURED, NO_EMBEDDING, UNKNOWN_GENE = "ok", "measured", "no_embedding", "unknown_gene"
+
+
+class Response(NamedTuple):
+    """The answer for one row: (G,) change, what it rests on, status."""
+
+    delta: Array
+    anchor: str
+    status: str = OK
+
+
+def sum_of(parts: Sequence[Array]) -> Array:
+    """Sum (G,) vectors in the order given, which is the sorted order of genes: same bits for A+B and B+A."""
+    total = parts[0].copy()
+    for part in parts[1:]:
+        total += part
+    return total
+
+
+def joined(origins: Iterable[str]) -> str:
+    """Name what the parts of a sum rest on, for ``obs["anchor"]``."""
+    return "+".join(sorted(set(origins)))
+
+
+def resolve_rows(names: Iterable[str], contexts: Sequence[str | None], *, control: str = "control") -> tuple[Row, ...]:
+    """Turn names into (condition, context) rows, in the order asked and each once.
+
+    Parameters
+    ----------
+    names
+        ``"A+B|context"``, or ``"A+B"`` for every context; genes in any order.
+    contexts
+        The contexts with controls; ``(None,)`` where the screen has one only.
+    control
+        Label of the control.
+
+    Raises
+    ------
+    DataError
+        A name without a gene, or a context without controls in training.
+    """
+    rows: dict[Row, None] = {}
+    strange, empty = [], []
+    for name in names:
+        condition, context = parse_row_name(str(name))
+        genes = genes_of(condition, control=control)
+        if not genes:
+            empty.append(name)
+        elif context is not None and context not in contexts:
+            strange.append(name)
+        else:
+            chosen = contexts if context is None else (context,)
+            rows.update(dict.fromkeys((canonical_condition(genes), one) for one in chosen))
+    if empty:
+        raise DataError(f"{len(empty)} conditions name no perturbed gene: {name_some(empty)}. Leave the control out.")
+    if strange:
+        known = "the screen has no cell_type_key" if None in contexts else f"known: {name_some(contexts, most=12)}"
+        raise DataError(
+            f"{len(strange)} conditions are in a context without training controls: {name_some(strange)}; {known}."
+        )
+    return tuple(rows)
+
+
+def names_of_test_part(adata: AnnData, screen: keys.ScreenKeys) -> list[str]:
+    """Sorted names of the perturbed conditions in the test part of a screen; none without a split column."""
+    if screen.split_key not in adata.obs:
+        return []
+    labels = adata.obs[screen.perturbation_key].astype(str).to_numpy()
+    asked = (adata.obs[screen.split_key].astype(str).to_numpy() == keys.TEST) & (labels != screen.control)
+    if screen.cell_type_key is None:
+        return sorted(set(labels[asked]))
+    contexts = adata.obs[screen.cell_type_key].astype(str).to_numpy()
+    return sorted({row_name(*row) for row in zip(labels[asked], contexts[asked], strict=True)})
+
+
+def make_prediction(
+    training: AnnData,
+    rows: Sequence[Row],
+    delta: ArrayLike,
+    *,
+    seen: Sequence[str],
+    anchor: Sequence[str],
+    status: Sequence[str],
+    model: str,
+    settings: Mapping[str, Any],
+    gate: ArrayLike = np.nan,
+) -> AnnData:
+    """Build the Prediction that every predictor returns.
+
+    Parameters
+    ----------
+    training
+        The training pseudobulk that the predictor was fitted on; gives genes, controls and fingerprint.
+    rows
+        (condition, context) of each of the P predicted rows.
+    delta
+        (P, G) predicted change of mean log1p expression against control.
+    seen, anchor, status
+        P values each: regime, what the prediction rests on, ``"ok"`` or what was missing.
+    model, settings
+        Name of the predictor and its settings, plain values that JSON can hold.
+    gate
+        Weight of the network's part; NaN for predictors without a network.
+
+    Returns
+    -------
+    AnnData
+        Conditions x genes, float64: ``X`` mean log1p expression, ``layers`` ``control``, ``delta``, ``lower`` and
+        ``upper`` (NaN until calibrated).
+
+    Raises
+    ------
+    DataError
+        A predicted value is not finite.
+    """
+    from anndata import AnnData
+
+    changes = np.asarray(delta, dtype=np.float64).reshape(len(rows), training.n_vars)
+    names = named_rows(tuple(rows))
+    broken = [names[row] for row in np.flatnonzero(~np.isfinite(changes).all(axis=1))]
+    if broken:
+        raise DataError(
+            f"{model} gave values that are not finite for {len(broken)} conditions: {name_some(broken)}. "
+            "Look for NaN in the training data with spm.pp.validate(adata)."
+        )
+    contexts = contexts_of(training)
+    columns = [contexts.index(context) for _, context in rows]
+    control = np.asarray(training.varm[keys.CONTROL_MEAN], dtype=np.float64).T[columns]
+    obs = _obs(training, rows)
+    for key, value in ((keys.SEEN, seen), (keys.ANCHOR, anchor), (keys.STATUS, status)):
+        obs[key] = np.array(value, dtype=object)
+    obs[keys.GATE] = np.broadcast_to(np.asarray(gate, dtype=np.float64), len(rows))
+    prediction = AnnData(control + changes, obs=obs, var=training.var.copy())
+    prediction.varm[keys.CONTROL_MEAN] = np.array(training.varm[keys.CONTROL_MEAN])
+    unknown = np.full(changes.shape, np.nan)
+    prediction.layers.update({keys.CONTROL_LAYER: control, keys.DELTA: changes})
+    prediction.layers.update({keys.LOWER: unknown, keys.UPPER: unknown.copy()})
+    prediction.uns[keys.ROOT] = {
+        keys.SETUP: dict(training.uns[keys.ROOT][keys.SETUP]),
+        keys.PREDICTION: _record(training, model, settings),
+    }
+    return prediction
+
+
+def _obs(training: AnnData, rows: Sequence[Row]) -> pd.DataFrame:
+    """Names and counts of the predicted rows."""
+    obs = pd.DataFrame(index=named_rows(tuple(rows)))
+    obs[keys.PERTURBATION] = np.array([condition for condition, _ in rows], dtype=object)
+    if None not in contexts_of(training):
+        obs[keys.CELL_TYPE] = np.array([context for _, context in rows], dtype=object)
+    controls = _controls_per_context(training)
+    label = control_label(training)
+    obs[keys.N_CELLS] = 0
+    obs[keys.N_CONTROLS] = np.array([controls.get(context, 0) for _, context in rows], dtype=np.int64)
+    obs[keys.N_PERTURBED] = np.array([len(genes_of(condition, control=label)) for condition, _ in rows], dtype=np.int64)
+    return obs
+
+
+def _controls_per_context(training: AnnData) -> dict[str | None, int]:
+    """Training controls per context; a row matched by batch may have used only some of them."""
+    controls: dict[str | None, int] = {}
+    for name, n_controls in training.obs[keys.N_CONTROLS].items():
+        _, context = parse_row_name(str(name))
+        controls[context] = max(controls.get(context, 0), int(n_controls))
+    return controls
+
+
+def _record(training: AnnData, model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    pseudobulk = training.uns[keys.ROOT][keys.PSEUDOBULK]
+    return {
+        "model": model,
+        "settings": json.dumps(dict(settings), sort_keys=True),
+        "fingerprint": str(pseudobulk["fingerprint"]),
+        "package_version": __version__,
+        "contexts": np.array([str(context) for context in pseudobulk["contexts"]], dtype=object),
+    }
+
+
+def require_screen_columns(adata: AnnData, screen: keys.ScreenKeys) -> None:
+    """Raise :class:`MissingKeyError` for a named column or layer that does not exist; the split may come later."""
+    for key in (screen.perturbation_key, screen.batch_key, screen.cell_type_key):
+        if key is not None:
+            require_key(key, adata.obs.columns, "obs", mend="Name the right column in setup_anndata(...).")
+    if screen.layer is not None:
+        require_key(screen.layer, adata.layers, "layers", mend="Name the right layer in setup_anndata(...).")

@@ -1,0 +1,118 @@
+"""From the user's gene x feature tables to one embedding of genes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scperturb_modules._errors import DataError, name_some
+from scperturb_modules.baselines._training import Array, Index
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """One vector per covered gene.
+
+    Attributes
+    ----------
+    genes
+        The n covered genes, sorted.
+    values
+        (n, F) float64, standardised columns of all tables side by side; each table has the same weight.
+    """
+
+    genes: tuple[str, ...]
+    values: Array
+
+    @cached_property
+    def row(self) -> Mapping[str, int]:
+        """Row number of each gene."""
+        return {gene: i for i, gene in enumerate(self.genes)}
+
+    def __contains__(self, gene: object) -> bool:
+        return gene in self.row
+
+    def rows(self, genes: Iterable[str]) -> Index:
+        """Row numbers of covered genes."""
+        return np.array([self.row[gene] for gene in genes], dtype=np.intp)
+
+    @cached_property
+    def directions(self) -> Array:
+        """(n, F) vectors of length one, for cosine similarity; a zero vector stays zero."""
+        length = np.linalg.norm(self.values, axis=1, keepdims=True)
+        return self.values / np.where(length > 0, length, 1.0)
+
+
+def as_tables(priors: Any) -> dict[str, pd.DataFrame]:
+    """Name every table that the user passed as ``priors=``.
+
+    Parameters
+    ----------
+    priors
+        None, one gene x feature DataFrame, a sequence of them or a mapping from names. Objects with a
+        ``to_frame()`` method count as tables. ``attrs["name"]`` names a table of a sequence.
+
+    Raises
+    ------
+    TypeError
+        Something that is no table.
+    DataError
+        A table with repeated genes or columns that are not numbers.
+    """
+    if priors is None:
+        return {}
+    if isinstance(priors, pd.DataFrame) or hasattr(priors, "to_frame"):
+        priors = [priors]
+    if isinstance(priors, Mapping):
+        return {str(name): _checked(str(name), table) for name, table in priors.items()}
+    tables: dict[str, pd.DataFrame] = {}
+    for i, table in enumerate(priors):
+        name = str(getattr(table, "attrs", {}).get("name", f"prior_{i}"))
+        unique = name if name not in tables else f"{name}_{i}"
+        tables[unique] = _checked(unique, table)
+    return tables
+
+
+def _checked(name: str, table: Any) -> pd.DataFrame:
+    frame = table.to_frame() if hasattr(table, "to_frame") else table
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"prior {name!r} is a {type(table).__name__}; pass a DataFrame of genes x features.")
+    if frame.index.has_duplicates:
+        repeated = frame.index[frame.index.duplicated()].unique()
+        raise DataError(
+            f"prior {name!r} has {len(repeated)} genes in more than one row: {name_some(repeated)}. Keep one row per "
+            "gene, for example table.groupby(level=0).mean()."
+        )
+    wrong = [column for column in frame.columns if not pd.api.types.is_numeric_dtype(frame[column])]
+    if wrong:
+        raise DataError(f"prior {name!r} has columns that are not numbers: {name_some(wrong)}. Drop or encode them.")
+    return frame
+
+
+def fuse_tables(tables: Mapping[str, pd.DataFrame]) -> Embedding | None:
+    """Put tables side by side; None when they cover no gene.
+
+    Columns are standardised over the genes of their table, and each table is divided by the root of its number of
+    columns, so that a wide table does not outvote a narrow one. A row with a NaN counts as absent. A gene that is
+    absent from a table, but not from all, gets zeros there: the table's average gene.
+    """
+    blocks = [block for block in map(_standardised, tables.values()) if block.shape[0] and block.shape[1]]
+    if not blocks:
+        return None
+    genes = sorted(set().union(*(block.index for block in blocks)))
+    values = np.hstack([block.reindex(genes).fillna(0.0).to_numpy() for block in blocks])
+    return Embedding(tuple(genes), values)
+
+
+def _standardised(table: pd.DataFrame) -> pd.DataFrame:
+    complete = table.dropna().astype(np.float64).sort_index()
+    complete.index = complete.index.astype(str)
+    centred = complete - complete.mean()
+    spread = complete.std(ddof=0)
+    informative = spread > 1e-12 * complete.abs().max()
+    return centred.loc[:, informative] / spread[informative] / np.sqrt(max(int(informative.sum()), 1))

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from scperturb_modules import __version__
 from scperturb_modules import _keys as keys
 from scperturb_modules._conditions import genes_of, regime_of
 from scperturb_modules._errors import DataError, MissingKeyError, NotTrainedError
-from scperturb_modules._files import whole_file
 from scperturb_modules.baselines._prediction import (
     UNKNOWN_GENE,
     Response,
@@ -24,15 +19,13 @@ from scperturb_modules.baselines._prediction import (
     resolve_rows,
 )
 from scperturb_modules.baselines._priors import Embedding, as_tables, fuse_tables
+from scperturb_modules.baselines._storage import read_model, write_model
 from scperturb_modules.baselines._training import Source, TrainingData, contexts_of, control_label
 from scperturb_modules.pp import pseudobulk
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-logger = logging.getLogger(__name__)
-
-FORMAT_VERSION = 1
 MIN_COVERED = 10
 """Fewer perturbed training genes than this in a prior teach nothing about it."""
 
@@ -230,24 +223,9 @@ class Baseline(ABC):
             :meth:`train` was not called.
         """
         self._require_trained("save()")
-        if Path(path).exists() and not overwrite:
-            raise FileExistsError(f"{os.fspath(path)!r} exists; pass overwrite=True or choose another folder.")
         options = {name: getattr(self, name) for name in self.options}
-        record = {
-            "format": FORMAT_VERSION,
-            "class": self.name,
-            "options": options,
-            "fitted": self.fitted,
-            "priors": list(self.tables),
-            "test_names": self._test_names,
-            "package_version": __version__,
-        }
-        training = self.training.copy()
-        training.uns[keys.ROOT][keys.PRIORS] = {f"table_{i}": table for i, table in enumerate(self.tables.values())}
-        with whole_file(path) as folder:
-            folder.mkdir()
-            (folder / "model.json").write_text(json.dumps(record, indent=2, sort_keys=True))
-            training.write_h5ad(folder / "training.h5ad")
+        record = {"class": self.name, "options": options, "fitted": self.fitted, "test_names": self._test_names}
+        write_model(path, record, self.training, self.tables, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -262,18 +240,10 @@ class Baseline(ABC):
         DataError
             It was written by a newer version, or is of another class.
         """
-        from anndata import read_h5ad
-
-        folder = Path(path)
-        if not (folder / "model.json").is_file():
-            raise FileNotFoundError(f"{os.fspath(path)!r} holds no model.json; save() writes such a folder.")
-        record = json.loads((folder / "model.json").read_text())
-        chosen = _class_of(record, folder)
+        record, training, tables = read_model(path, cls._classes)
+        chosen = cls._classes[record["class"]]
         if not issubclass(chosen, cls):
             raise DataError(f"{os.fspath(path)!r} holds a {chosen.name}; call {chosen.name}.load or Baseline.load.")
-        training = read_h5ad(folder / "training.h5ad")
-        stored = training.uns[keys.ROOT].pop(keys.PRIORS, {})
-        tables = {name: stored[f"table_{i}"] for i, name in enumerate(record["priors"])}
         loaded = chosen(training, priors=tables or None, **record["options"])
         loaded._test_names = list(record["test_names"])
         loaded.train()
@@ -288,20 +258,6 @@ class Baseline(ABC):
 def source_name(source: Source) -> str:
     """Name of a source in settings: its contexts, ``"all"`` where the screen has one context."""
     return ",".join("all" if context is None else context for context in source)
-
-
-def _class_of(record: dict[str, Any], folder: Path) -> type[Any]:
-    """The class that a saved folder names, if this version can read it."""
-    if record.get("format", 0) > FORMAT_VERSION:
-        raise DataError(
-            f"{str(folder)!r} has format {record['format']}, written by scperturb_modules "
-            f"{record.get('package_version')}; this version ({__version__}) reads up to {FORMAT_VERSION}. "
-            "Update scperturb_modules."
-        )
-    if record.get("class") not in Baseline._classes:
-        known = ", ".join(sorted(Baseline._classes))
-        raise DataError(f"{str(folder)!r} holds a {record.get('class')!r}, which is no baseline. Known: {known}.")
-    return Baseline._classes[record["class"]]
 
 
 def _training_side(adata: AnnData) -> tuple[AnnData, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -24,33 +25,45 @@ MAX_COMPONENTS = 50
 
 @dataclass(frozen=True)
 class GeneKernel:
-    """Similarity between genes in prior space, scaled to a mean diagonal of 1 over the training genes.
+    """Similarity between genes in prior space, centred on the training genes.
+
+    Centred, so that the average training gene has no response beyond the mean shift. Scaled to a mean diagonal of 1
+    over the training genes.
 
     Attributes
     ----------
     values
         (n, F) embedding of the training genes.
-    scale
-        Linear: mean squared length. RBF: median distance (the bandwidth).
     linear
-        Inner product, else ``exp(-distance**2 / (2 bandwidth**2))``.
+        Inner product, else ``exp(-distance**2 / (2 bandwidth**2))`` with the median distance as bandwidth.
     """
 
     values: Array
-    scale: float
     linear: bool
 
-    @classmethod
-    def of(cls, values: Array, *, linear: bool) -> GeneKernel:
-        """Take the scale from the training genes."""
-        scale = float(np.mean(np.sum(values**2, axis=1)) if linear else np.median(pdist(values)))
-        return cls(values, scale if scale > 0 else 1.0, linear)
+    @cached_property
+    def _bandwidth(self) -> float:
+        return float(np.median(pdist(self.values))) or 1.0
+
+    @cached_property
+    def _training_means(self) -> Array:
+        return self._raw(self.values).mean(axis=0)
+
+    @cached_property
+    def _scale(self) -> float:
+        raw = self._raw(self.values)
+        return float(np.mean(np.diag(raw)) - raw.mean()) or 1.0
+
+    def _raw(self, values: Array) -> Array:
+        if self.linear:
+            return values @ self.values.T
+        return np.exp(-cdist(values, self.values, "sqeuclidean") / (2 * self._bandwidth**2))
 
     def __call__(self, values: Array) -> Array:
         """(m, n) similarity of m genes to the training genes."""
-        if self.linear:
-            return values @ self.values.T / self.scale
-        return np.exp(-cdist(values, self.values, "sqeuclidean") / (2 * self.scale**2))
+        raw = self._raw(values)
+        centred = raw - raw.mean(axis=1, keepdims=True) - self._training_means + self._training_means.mean()
+        return centred / self._scale
 
 
 class KernelFit(NamedTuple):
@@ -111,7 +124,7 @@ class PriorRegression(Baseline):
         components = principal_components(residual, MAX_COMPONENTS)
         scores = residual @ components.T
         incidence = incidence_of(perturbed, genes)
-        kernel = GeneKernel.of(embedding.values[embedding.rows(genes)], linear=self._linear)
+        kernel = GeneKernel(embedding.values[embedding.rows(genes)], self._linear)
         similarity = incidence @ (incidence @ kernel(kernel.values)).T
         penalties = self._choose(cross_validate(similarity, scores, perturbed, seed=self.seed))
         self._choices[source] = penalties

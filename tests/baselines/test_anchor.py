@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scperturb_modules import baselines
+from scperturb_modules.baselines import Anchor, TrainingData, fuse_tables, shrink_to_zero
+
+GENES = [f"G{i:02d}" for i in range(16)]
+
+
+def changes_of(rng, n_pairs=0):
+    singles = {gene: rng.normal(size=40) for gene in GENES}
+    pairs = list(itertools.combinations(GENES[:8], 2))[:n_pairs]
+    return singles | {f"{a}+{b}": singles[a] + singles[b] + 0.3 * rng.normal(size=40) for a, b in pairs}
+
+
+@pytest.fixture
+def prior():
+    return pd.DataFrame(np.random.default_rng(5).normal(size=(18, 3)), index=[f"G{i:02d}" for i in range(18)])
+
+
+def anchor_of(training, prior=None):
+    return Anchor(TrainingData.from_pseudobulk(training), None if prior is None else fuse_tables({"p": prior}))
+
+
+def test_without_noise_it_is_the_additive_sum(make_training, fit):
+    training = make_training(changes_of(np.random.default_rng(0)), se2=0.0)
+    asked = ["G00+G01", "G02+G03+G04", "G05+G30"]
+    shrunk, plain = (
+        fit(one, training).predict(asked).layers["delta"] for one in (baselines.AdditiveShrunk, baselines.Additive)
+    )
+    np.testing.assert_array_equal(shrunk, plain)
+
+
+def test_infinite_noise_gives_zero(make_training, fit):
+    training = make_training(changes_of(np.random.default_rng(0), 12), se2=np.inf)
+    delta = fit(baselines.AdditiveShrunk, training).predict(["G00+G09", "G03"]).layers["delta"]
+    np.testing.assert_array_equal(delta, 0.0)
+
+
+def test_shrinkage_is_the_moment_estimate_written_out():
+    rng = np.random.default_rng(0)
+    delta, se2 = rng.normal(size=(3, 200)), rng.uniform(0.01, 0.5, size=(3, 200))
+    shrunken = shrink_to_zero(delta, se2)
+    for row in range(3):
+        tau2 = max(0.0, sum(delta[row] ** 2 - se2[row]) / 200)
+        np.testing.assert_allclose(shrunken[row], [d * tau2 / (tau2 + s) for d, s in zip(delta[row], se2[row])])
+
+
+def test_shrinkage_brings_noisy_changes_nearer_to_the_truth():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(50, 400))
+    measured = truth + rng.normal(size=truth.shape)
+    shrunken = shrink_to_zero(measured, np.ones(truth.shape))
+    # the best linear estimate of variance 1 under noise 1 halves the squared error
+    assert np.mean((shrunken - truth) ** 2) == pytest.approx(0.5, abs=0.02)
+
+
+def test_one_cell_has_the_noise_of_the_median_condition(make_training):
+    training = make_training({"G00": 1.0, "G01": 1.0, "G02": 1.0}, se2=0.02)
+    training.layers["se2"][1] = np.nan
+    training.obs["n_cells"] = [50, 1, 50]
+    np.testing.assert_allclose(TrainingData.from_pseudobulk(training).se2[1], 0.02 * 50)
+
+
+def test_measured_conditions_are_returned_shrunken(make_training, fit):
+    changes = changes_of(np.random.default_rng(0), 3)
+    training = make_training(changes, se2=0.2)
+    pred = fit(baselines.AdditiveShrunk, training).predict(["G00+G01", "G05"])
+    expected = shrink_to_zero(np.array([changes["G00+G01"], changes["G05"]]), np.full((2, 40), 0.2))
+    np.testing.assert_allclose(pred.layers["delta"], expected, rtol=1e-13)
+    assert pred.obs["status"].tolist() == ["measured"] * 2
+    assert pred.obs["seen"].tolist() == ["measured"] * 2
+
+
+def test_an_unmeasured_gene_takes_its_nearest_neighbours(make_training, fit, prior):
+    training = make_training(changes_of(np.random.default_rng(0)), se2=0.0)
+    shrunk = fit(baselines.AdditiveShrunk, training, priors=prior).predict(["G16", "G30", "G00+G16"])
+    nearest = fit(baselines.NearestPrior, training, priors=prior).predict(["G16", "G30", "G00+G16"])
+    np.testing.assert_array_equal(shrunk.layers["delta"], nearest.layers["delta"])
+    assert shrunk.obs["status"].tolist() == ["ok", "no_embedding", "ok"]
+    assert shrunk.obs["anchor"].tolist() == ["neighbours", "mean", "neighbours+shrunken"]
+
+
+@pytest.mark.parametrize("poison", [np.nan, 1e3])
+@pytest.mark.parametrize("gene", ["G00", "G07", "G15"])
+def test_the_own_measurement_never_enters_the_leave_one_out_anchor(gene, poison, make_training, prior):
+    """Also not through the mean, the folds in which k is chosen, or the shrinkage of others."""
+    rng = np.random.default_rng(0)
+    changes = changes_of(rng)
+    poisoned = changes | {gene: poison * rng.normal(size=40)}
+    for table in (None, prior):
+        clean, dirty = (anchor_of(make_training(one, se2=0.1), table) for one in (changes, poisoned))
+        before, after = (anchor.leave_one_out((gene,), None) for anchor in (clean, dirty))
+        np.testing.assert_array_equal(before.delta, after.delta)
+        assert before.anchor == ("mean" if table is None else "neighbours")
+        if np.isfinite(poison):  # the test can see a leak: others do change
+            other = "G03"
+            assert not np.array_equal(
+                clean.leave_one_out((other,), None).delta, dirty.leave_one_out((other,), None).delta
+            )
+
+
+def test_the_leave_one_out_mean_is_that_of_the_others(make_training):
+    changes = changes_of(np.random.default_rng(0), 4)
+    response = anchor_of(make_training(changes)).leave_one_out(("G03",), None)
+    others = [change for name, change in changes.items() if "+" not in name and name != "G03"]
+    np.testing.assert_allclose(response.delta, np.mean(others, axis=0), rtol=1e-12)
+
+
+def test_a_pair_is_not_in_its_own_factor(make_training):
+    changes = changes_of(np.random.default_rng(0), 12)
+    poisoned = changes | {"G00+G01": 1e3 * np.random.default_rng(1).normal(size=40)}
+    clean, dirty = (anchor_of(make_training(one, se2=0.0)) for one in (changes, poisoned))
+    np.testing.assert_array_equal(
+        clean.leave_one_out(("G00", "G01"), None).delta, dirty.leave_one_out(("G00", "G01"), None).delta
+    )
+    assert not np.array_equal(
+        clean.leave_one_out(("G00", "G02"), None).delta, dirty.leave_one_out(("G00", "G02"), None).delta
+    )
+
+
+def test_masked_singles_count_as_unmeasured(make_training):
+    changes = changes_of(np.random.default_rng(0))
+    anchor = anchor_of(make_training(changes))
+    response = anchor.leave_one_out(("G00", "G01"), None, masked={"G01"})
+    others = [change for name, change in changes.items() if name != "G01"]
+    np.testing.assert_allclose(response.delta, changes["G00"] + np.mean(others, axis=0), rtol=1e-12)
+    assert response.anchor == "mean+shrunken"
+
+
+def test_the_only_single_has_nothing_to_learn_from(make_training):
+    anchor = anchor_of(make_training({"G00": 1.0, "G01+G02": 3.0}))
+    np.testing.assert_array_equal(anchor.leave_one_out(("G00",), None).delta, 0.0)

@@ -1,0 +1,205 @@
+"""NearestPrior, EmbeddingLinear and KernelRidge."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scperturb_modules import baselines
+from scperturb_modules._errors import DataError
+from scperturb_modules.baselines import as_tables, fuse_tables
+
+NEEDING = (baselines.EmbeddingLinear, baselines.KernelRidge, baselines.NearestPrior)
+
+
+def grouped(rng, n_genes=36, n_groups=4, noise=0.3):
+    """Genes of a group share their response and their place in prior space."""
+    centres, places = rng.normal(size=(n_groups, 40)), 3 * rng.normal(size=(n_groups, 5))
+    names = [f"G{i:02d}" for i in range(n_genes)]
+    changes = {name: centres[i % n_groups] + noise * rng.normal(size=40) for i, name in enumerate(names)}
+    table = pd.DataFrame([places[i % n_groups] + 0.1 * rng.normal(size=5) for i in range(n_genes)], index=names)
+    return changes, table
+
+
+@pytest.fixture
+def groups():
+    return grouped(np.random.default_rng(0))
+
+
+def split(changes, n_test=8):
+    names = sorted(changes)
+    return {name: changes[name] for name in names[n_test:]}, names[:n_test]
+
+
+@pytest.mark.parametrize("baseline", NEEDING)
+def test_a_good_prior_beats_the_mean_and_a_permuted_one_does_not(baseline, groups, make_training, fit):
+    changes, table = groups
+    known, asked = split(changes)
+    training = make_training(known)
+    truth = np.array([changes[name] for name in asked])
+    rng = np.random.default_rng(1)
+    decoys = [table.set_axis(rng.permutation(table.index)) for _ in range(8)]
+
+    def error(model):
+        return np.mean(np.linalg.norm(model.predict(asked).layers["delta"] - truth, axis=1))
+
+    mean = error(fit(baselines.MeanShift, training))
+    assert error(fit(baseline, training, priors=table)) < 0.5 * mean
+    assert np.mean([error(fit(baseline, training, priors=decoy)) for decoy in decoys]) > 0.97 * mean
+
+
+def test_nearest_prior_with_all_neighbours_and_no_weight_is_the_mean_shift(groups, make_training, fit):
+    changes, table = groups
+    known, asked = split(changes)
+    training = make_training(known)
+    model = fit(baselines.NearestPrior, training, priors=table, k="all", factor=0.0)
+    mean = fit(baselines.MeanShift, training)
+    np.testing.assert_array_equal(model.predict(asked).layers["delta"], mean.predict(asked).layers["delta"])
+    free = fit(baselines.NearestPrior, training, priors=table, k="all", factor=1.0)
+    assert not np.allclose(free.predict(asked).layers["delta"], mean.predict(asked).layers["delta"])
+
+
+def test_all_equally_near_neighbours_are_the_mean_shift(groups, make_training, fit):
+    """A prior that tells two kinds of genes apart, but all training genes are of one kind."""
+    changes, _ = groups
+    known, asked = split(changes)
+    kinds = pd.DataFrame({"kind": [1.0] * 36 + [-1.0] * 4}, index=[f"G{i:02d}" for i in range(40)])
+    model = fit(baselines.NearestPrior, make_training(known), priors=kinds, k="all", factor=1.0)
+    mean = fit(baselines.MeanShift, make_training(known))
+    np.testing.assert_allclose(
+        model.predict(asked).layers["delta"], mean.predict(asked).layers["delta"], rtol=1e-12, atol=1e-14
+    )
+    far = model.predict(["G38"])
+    assert far.obs["anchor"].tolist() == ["mean"], "a gene without a similar one gets the mean"
+
+
+def test_one_neighbour_is_the_most_similar_single(make_training, fit):
+    changes = {f"G{i:02d}": float(i) for i in range(12)}
+    angle = np.linspace(0, np.pi, 14)
+    table = pd.DataFrame({"x": np.cos(angle), "y": np.sin(angle)}, index=[f"G{i:02d}" for i in range(14)])
+    directions = fuse_tables({"p": table}).directions
+    nearest = int(np.argmax(directions[13] @ directions[:12].T))
+    model = fit(baselines.NearestPrior, make_training(changes), priors=table, k=1, factor=1.0)
+    np.testing.assert_allclose(model.predict(["G13"]).layers["delta"], float(nearest))
+
+
+def test_nearest_prior_sums_measured_and_predicted_singles(groups, make_training, fit):
+    changes, table = groups
+    known, asked = split(changes)
+    model = fit(baselines.NearestPrior, make_training(known), priors=table)
+    seen, unseen = sorted(known)[0], asked[0]
+    single = model.predict([unseen]).layers["delta"][0]
+    pred = model.predict([f"{seen}+{unseen}"])
+    np.testing.assert_allclose(pred.layers["delta"][0], known[seen] + single, rtol=1e-12)
+    assert pred.obs["anchor"].tolist() == ["measured+neighbours"]
+
+
+@pytest.mark.parametrize("baseline", NEEDING)
+def test_a_gene_without_embedding_gets_the_mean(baseline, groups, make_training, fit):
+    changes, table = groups
+    known, asked = split(changes)
+    model = fit(baseline, make_training(known), priors=table.drop(asked[0]))
+    pred = model.predict([asked[0]])
+    np.testing.assert_allclose(pred.layers["delta"][0], np.mean(list(known.values()), axis=0), rtol=1e-12)
+    assert pred.obs["status"].tolist() == ["no_embedding"]
+
+
+@pytest.mark.parametrize("baseline", NEEDING)
+def test_too_small_a_prior_falls_back_to_the_mean(baseline, groups, make_training, fit):
+    changes, table = groups
+    known, asked = split(changes)
+    few = table.loc[[*asked, *sorted(known)[:9]]]
+    training = make_training(known)
+    assert baseline.why_not(training, few) == "the priors cover 9 of 28 perturbed training genes; 10 are needed"
+    delta = fit(baseline, training, priors=few).predict(asked).layers["delta"]
+    np.testing.assert_allclose(delta, np.tile(np.mean(list(known.values()), axis=0), (8, 1)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("baseline", NEEDING)
+def test_why_not_without_a_prior(baseline, make_training, fit):
+    training = make_training({"G00": 1.0})
+    assert baseline.why_not(training, None) == "no prior given"
+    with pytest.raises(ValueError, match="needs a prior .* pass priors="):
+        fit(baseline, training)
+
+
+def test_embedding_linear_recovers_a_linear_law(make_training, fit):
+    rng = np.random.default_rng(0)
+    names = [f"G{i:02d}" for i in range(40)]
+    table = pd.DataFrame(rng.normal(size=(40, 4)), index=names)
+    law = rng.normal(size=(4, 40))
+    changes = {name: table.loc[name].to_numpy() @ law for name in names}
+    training = make_training({name: changes[name] for name in names[:30]})
+    delta = fit(baselines.EmbeddingLinear, training, priors=table).predict(names[30:]).layers["delta"]
+    truth = np.array([changes[name] for name in names[30:]])
+    assert np.linalg.norm(delta - truth) < 0.02 * np.linalg.norm(truth)
+
+
+def test_kernel_coefficients_solve_the_ridge_system():
+    from scperturb_modules.baselines._kernel import ridge
+
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(9, 9))
+    similarity, scores = root @ root.T, rng.normal(size=(9, 3))
+    penalties = np.array([0.1, 10.0, np.inf])
+    coefficients = ridge(similarity, scores, penalties)
+    for i, penalty in enumerate(penalties[:2]):
+        expected = np.linalg.solve(similarity + penalty * np.eye(9), scores[:, i])
+        np.testing.assert_allclose(coefficients[:, i], expected, atol=1e-10)
+    np.testing.assert_array_equal(coefficients[:, 2], 0.0)
+
+
+def test_kernel_response_to_a_pair_is_the_sum_over_its_genes(groups, make_training, fit):
+    changes, table = groups
+    known, asked = split(changes)
+    for baseline in (baselines.EmbeddingLinear, baselines.KernelRidge):
+        model = fit(baseline, make_training(known), priors=table)
+        first, second, pair = model.predict([asked[0], asked[1], f"{asked[0]}+{asked[1]}"]).layers["delta"]
+        mean = np.mean(list(known.values()), axis=0)
+        np.testing.assert_allclose(pair - mean, (first - mean) + (second - mean), atol=1e-10)
+
+
+def test_tables_are_named_and_fused():
+    first = pd.DataFrame({"x": [1.0, 3.0, np.nan], "flat": 1.0}, index=["B", "A", "C"])
+    second = pd.DataFrame({"y": [0.0, 4.0]}, index=["A", "D"])
+    second.attrs["name"] = "go/bp"
+    tables = as_tables([first, second])
+    assert list(tables) == ["prior_0", "go/bp"]
+    fused = fuse_tables(tables)
+    assert fused.genes == ("A", "B", "D"), "a row with NaN is absent"
+    # columns standardised, a constant one dropped, an absent gene is average
+    np.testing.assert_allclose(fused.values, [[1, -1], [-1, 0], [0, 1]])
+    assert fuse_tables({}) is None
+    assert fuse_tables({"p": first.iloc[2:]}) is None
+
+
+def test_a_wide_table_weighs_as_much_as_a_narrow_one():
+    rng = np.random.default_rng(0)
+    wide, narrow = (pd.DataFrame(rng.normal(size=(30, n)), index=[f"G{i}" for i in range(30)]) for n in (100, 2))
+    values = fuse_tables({"w": wide, "n": narrow}).values
+    assert np.sum(values[:, :100] ** 2) == pytest.approx(np.sum(values[:, 100:] ** 2))
+
+
+def test_objects_with_to_frame_are_tables():
+    class Table:
+        def to_frame(self):
+            return pd.DataFrame({"x": [0.0, 1.0]}, index=["A", "B"])
+
+    assert list(as_tables(Table())) == ["prior_0"]
+    assert list(as_tables({"esm": Table()})) == ["esm"]
+
+
+def test_bad_tables_say_what_is_wrong():
+    with pytest.raises(TypeError, match="prior 'prior_0' is a ndarray; pass a DataFrame"):
+        as_tables([np.zeros((2, 2))])
+    with pytest.raises(DataError, match="1 genes in more than one row: 'A'"):
+        as_tables(pd.DataFrame({"x": [1, 2]}, index=["A", "A"]))
+    with pytest.raises(DataError, match="not numbers: 'name'"):
+        as_tables(pd.DataFrame({"name": ["p", "q"]}, index=["A", "B"]))
+
+
+@pytest.mark.parametrize("arguments", [{"k": 0}, {"k": "some"}, {"factor": 1.5}])
+def test_impossible_settings_are_refused(arguments, make_training):
+    with pytest.raises(ValueError, match=f"{next(iter(arguments))} is"):
+        baselines.NearestPrior(make_training({"G00": 1.0}), **arguments)

@@ -95,6 +95,7 @@ def pseudobulk(
     Examples
     --------
     >>> import numpy as np, pandas as pd, anndata
+    >>> from scperturb_modules.pp import pseudobulk
     >>> obs = pd.DataFrame({"perturbation": ["control", "control", "A", "A"]}, index=list("wxyz"))
     >>> screen = anndata.AnnData(np.array([[0.0, 1], [0, 3], [2, 2], [4, 2]]), obs=obs)
     >>> pseudobulk(screen).to_df("delta").to_numpy()

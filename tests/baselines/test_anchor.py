@@ -48,7 +48,7 @@ def test_shrinkage_is_the_moment_estimate_written_out():
     shrunken = shrink_to_zero(delta, se2)
     for row in range(3):
         tau2 = max(0.0, sum(delta[row] ** 2 - se2[row]) / 200)
-        np.testing.assert_allclose(shrunken[row], [d * tau2 / (tau2 + s) for d, s in zip(delta[row], se2[row])])
+        np.testing.assert_allclose(shrunken[row], [delta[row, g] * tau2 / (tau2 + se2[row, g]) for g in range(200)])
 
 
 def test_shrinkage_brings_noisy_changes_nearer_to_the_truth():

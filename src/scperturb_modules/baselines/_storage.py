@@ -8,13 +8,15 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
 from scperturb_modules import __version__
 from scperturb_modules import _keys as keys
 from scperturb_modules._errors import DataError
 from scperturb_modules._files import whole_file
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
 
 FORMAT_VERSION = 1
@@ -39,8 +41,11 @@ def write_model(
         raise FileExistsError(f"{os.fspath(path)!r} exists; pass overwrite=True or choose another folder.")
     header = {"format": FORMAT_VERSION, "package_version": __version__, "priors": list(tables)}
     stored = training.copy()
-    # names of priors may hold characters that a key of h5ad may not
-    stored.uns[keys.ROOT][keys.PRIORS] = {f"table_{i}": table for i, table in enumerate(tables.values())}
+    # names of priors may hold characters that a key of h5ad may not, and tables more columns than it likes
+    stored.uns[keys.ROOT][keys.PRIORS] = {
+        f"table_{i}": {"genes": table.index.to_numpy(dtype=str), "values": table.to_numpy(dtype=np.float64)}
+        for i, table in enumerate(tables.values())
+    }
     with whole_file(path) as folder:
         folder.mkdir()
         (folder / "model.json").write_text(json.dumps({**header, **record}, indent=2, sort_keys=True))
@@ -75,4 +80,8 @@ def read_model(
         raise DataError(f"{name} holds a {record.get('class')!r}, which is no baseline. Known: {known}.")
     training = read_h5ad(folder / "training.h5ad")
     stored = training.uns[keys.ROOT].pop(keys.PRIORS, {})
-    return record, training, {prior: stored[f"table_{i}"] for i, prior in enumerate(record["priors"])}
+    tables = [stored[f"table_{i}"] for i in range(len(record["priors"]))]
+    frames = [
+        pd.DataFrame(np.asarray(table["values"]), index=[str(gene) for gene in table["genes"]]) for table in tables
+    ]
+    return record, training, dict(zip(record["priors"], frames, strict=True))

@@ -1,7 +1,20 @@
-"""Prepare a screen: labels, checks, normalisation, splits, and the observed truth."""
+"""Preprocessing of screens: labels, checks, normalisation, splits and pseudobulk."""
 
 from __future__ import annotations
 
+from scperturb_modules.pp._affected import affected_genes
+from scperturb_modules.pp._labels import standardize_perturbations
+from scperturb_modules.pp._normalize import normalize
 from scperturb_modules.pp._pseudobulk import pseudobulk
+from scperturb_modules.pp._validate import check_screen, format_checks, raise_on_errors, validate
 
-__all__ = ["pseudobulk"]
+__all__ = [
+    "affected_genes",
+    "check_screen",
+    "format_checks",
+    "normalize",
+    "pseudobulk",
+    "raise_on_errors",
+    "standardize_perturbations",
+    "validate",
+]

@@ -6,6 +6,8 @@ from scperturb_modules.pp._affected import affected_genes
 from scperturb_modules.pp._labels import standardize_perturbations
 from scperturb_modules.pp._normalize import normalize
 from scperturb_modules.pp._pseudobulk import pseudobulk
+from scperturb_modules.pp._split import split, suggest_schemes
+from scperturb_modules.pp._split_table import read_split
 from scperturb_modules.pp._validate import check_screen, format_checks, raise_on_errors, validate
 
 __all__ = [
@@ -15,6 +17,9 @@ __all__ = [
     "normalize",
     "pseudobulk",
     "raise_on_errors",
+    "read_split",
+    "split",
     "standardize_perturbations",
+    "suggest_schemes",
     "validate",
 ]

@@ -101,7 +101,7 @@ def missing_keys(facts: Facts) -> Finding | None:
         return None
     named = ", ".join(f"obs[{key!r}] in {n}" for key, n in found.items())
     first = next(iter(found))
-    mend = f"Fill them, or drop them: adata = adata[adata.obs[{first!r}].notna()].copy()."
+    mend = f"Fill them, or drop them: adata = adata[adata.obs[{first!r}].notna()].copy()"
     return Finding(ERROR, sum(found.values()), f"Values are missing: {named} cells.", mend)
 
 
@@ -126,7 +126,7 @@ def missing_labels(facts: Facts) -> Finding | None:
     key = facts.keys.perturbation_key
     kept = f"adata.obs[{key!r}].notna()" + (f" & ~adata.obs[{key!r}].isin({blank})" if blank else "")
     message = f"{n} of {facts.adata.n_obs} cells have no perturbation label in {facts.label_column}."
-    return Finding(ERROR, n, message, f"Drop them: adata = adata[{kept}].copy().")
+    return Finding(ERROR, n, message, f"Drop them: adata = adata[{kept}].copy()")
 
 
 def control_label(facts: Facts) -> Finding | None:

@@ -142,15 +142,16 @@ def common_shift(facts: Facts) -> Finding | None:
     if len(conditions) < 3 or moments.n[0] < 2:
         return None
     change = moments.mean[1:] - moments.mean[0]
-    noise = moments.variance().sum(1) / moments.n
+    noise = moments.variance() / moments.n[:, None]
     n = len(conditions)
     square = (change**2).sum()
-    product = ((change.sum(0) ** 2).sum() - square) / (n * (n - 1)) - noise[0]
-    length = square / n - noise[1:].mean() - noise[0]
-    # below the noise of the change itself nothing can be said
-    if length <= 0.1 * noise.mean() or not product > _COMMON_SHIFT * length:
+    product = ((change.sum(0) ** 2).sum() - square) / (n * (n - 1)) - noise[0].sum()
+    length = square / n - noise[1:].sum() / n - noise[0].sum()
+    chance = np.sqrt(2 * (noise[0] ** 2).sum())  # standard error of the control's part: a scaled chi-square per gene
+    if product < 3 * chance or product <= _COMMON_SHIFT * length:
         return None
-    message = f"Perturbations share a common shift (cosine {min(product / length, 1.0):.2f} over {n} conditions)."
+    cosine = product / max(length, product)
+    message = f"Perturbations share a common shift (cosine {cosine:.2f} over {n} conditions)."
     return Finding(NOTE, n, message, "Read the scores centred on the mean perturbation (pearson_pert).")
 
 

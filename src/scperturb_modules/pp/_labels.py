@@ -234,7 +234,7 @@ def _require_labels(codes: np.ndarray, names: Sequence[str], key: str, *, contro
     unperturbed = f"; if {name_some(texts)} stands for unperturbed cells, pass it as control=" if texts else ""
     raise DataError(
         f"{n_missing + n_blank} of {len(codes)} cells have no label in obs[{key!r}]{written}. "
-        f"Drop them: {drop}{unperturbed}."
+        f"Drop them: {drop}{unperturbed}"
     )
 
 

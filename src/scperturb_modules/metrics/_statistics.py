@@ -21,7 +21,14 @@ N_BOOT = 10_000
 MIN_CLUSTERS = 10
 """Below this no interval is given and no verdict."""
 FIRM_CLUSTERS = 20
-"""Below this the interval is studentised and a verdict is provisional: BCa intervals are too short there."""
+"""Below this a verdict is provisional."""
+BCA_CLUSTERS = 40
+"""Below this the interval is studentised, because a BCa interval is too short.
+
+Simulated coverage with lognormal sizes and a scatter of 12 % (2000 runs each), BCa and studentised: n = 12: 90 and
+95 %; 20: 92 and 95 %; 31: 94 and 96 %; 62: 94 and 95 %. False "beats", which should be 2.5 %: 5.1 and 2.7; 3.8 and 2.4;
+3.5 and 2.6; 3.1 and 2.8 %.
+"""
 ALPHA = 0.05
 EXACT_LIMIT = 15
 """Up to this many clusters all sign flips are tried."""
@@ -103,8 +110,8 @@ def compare(
 
     Returns
     -------
-    The gain, its interval and tests. The interval is bias-corrected and accelerated (Efron 1987) from 20 clusters on,
-    studentised for 10 to 19, absent below; percentile where the acceleration is undefined.
+    The gain, its interval and tests. The interval is bias-corrected and accelerated (Efron 1987) from 40 clusters on,
+    studentised for 10 to 39, absent below; percentile where the acceleration is undefined.
 
     Raises
     ------
@@ -187,7 +194,7 @@ def ratio_interval(numerator: ArrayLike, denominator: ArrayLike, *, n_boot: int 
     value = float(_ratio(pairs.sum(axis=0)))
     if n < MIN_CLUSTERS:
         return Interval(value, float("nan"), float("nan"), n, "none")
-    make = _bca if n >= FIRM_CLUSTERS else _studentised
+    make = _bca if n >= BCA_CLUSTERS else _studentised
     low, high, method = make(pairs, n_boot, seed)
     return Interval(value, low, high, n, method)
 

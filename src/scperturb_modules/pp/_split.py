@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +20,7 @@ from scperturb_modules._conditions import (
 from scperturb_modules._errors import DataError, ScreenWarning, name_some, require_key
 from scperturb_modules._keys import TEST, TRAIN, VAL, ScreenKeys
 from scperturb_modules.pp._labels import refuse_view
-from scperturb_modules.pp._screen import ScreenView, resolve_screen
+from scperturb_modules.pp._screen import ScreenView
 from scperturb_modules.pp._split_schemes import (
     CONTROLS,
     SCHEMES,
@@ -32,13 +31,13 @@ from scperturb_modules.pp._split_schemes import (
     shuffled,
     validation_rows,
 )
-from scperturb_modules.pp._split_table import CellRows, sha256_of
+from scperturb_modules.pp._split_suggest import first_suggested
+from scperturb_modules.pp._split_table import CellRows, sha256_of, view_without_split
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 CUSTOM, AUTO = "custom", "auto"
-_ENOUGH_TEST = 10
 _ENOUGH_IN_REGIME = 3
 _ENOUGH_CONTROLS = 20
 
@@ -147,7 +146,7 @@ def split(
     keys = ScreenKeys(perturbation_key, control, None, batch_key, cell_type_key, split_key)
     _check_numbers(seed, n_folds, fold, holdout_controls, val_fraction, few_shot)
     _check_target(adata, split_key, overwrite=overwrite)
-    view = _view_without_split(adata, keys)
+    view = view_without_split(adata, keys)
     contexts = () if held_out is None else (held_out,) if isinstance(held_out, str) else tuple(held_out)
     cells = CellRows.of(view)
     request = Request(
@@ -162,7 +161,7 @@ def split(
         few_shot=few_shot,
     )
     if scheme == AUTO:
-        scheme = _first_suggested(request)
+        scheme = first_suggested(request)
     part_of_row = (
         _custom_parts(adata, cells, assignment, control) if scheme == CUSTOM else _drawn_parts(scheme, request)
     )
@@ -183,32 +182,6 @@ def split(
         "sha256": sha256_of(conditions),
         "conditions": conditions,
     }
-
-
-def suggest_schemes(
-    adata: AnnData,
-    *,
-    n_folds: int = 5,
-    seed: int = 0,
-    perturbation_key: str = _keys.PERTURBATION,
-    control: str = "control",
-    cell_type_key: str | None = None,
-) -> list[str]:
-    """Schemes with which the screen has at least ten test conditions over the folds.
-
-    Looks at ``combination``, ``unseen_single`` and, where conditions are shared between contexts, ``unseen_context``
-    (a fold for each context), in this order. An empty list: the screen is too small for a verdict.
-
-    Examples
-    --------
-    >>> import numpy as np, pandas as pd, anndata
-    >>> obs = pd.DataFrame({"perturbation": ["control", *"ABCDEFGHIJ"]}, index=map(str, range(11)))
-    >>> suggest_schemes(anndata.AnnData(np.ones((11, 2), dtype=np.float32), obs=obs))
-    ['unseen_single']
-    """
-    keys = ScreenKeys(perturbation_key, control, cell_type_key=cell_type_key)
-    cells = CellRows.of(_view_without_split(adata, keys))
-    return _suggested(Request(frozenset(cells.rows), seed, n_folds, control=control))
 
 
 def _check_numbers(
@@ -234,14 +207,6 @@ def _check_target(adata: AnnData, split_key: str, *, overwrite: bool) -> None:
             f"{len(doubled)} cell names occur more than once: {name_some(doubled)}. Controls are drawn by name; call "
             "adata.obs_names_make_unique() first."
         )
-
-
-def _view_without_split(adata: AnnData, keys: ScreenKeys) -> ScreenView:
-    """The screen as if there were no split yet: an old column may hold anything."""
-    from anndata import AnnData
-
-    obs = adata.obs.drop(columns=[_keys.SPLIT, keys.split_key], errors="ignore")
-    return resolve_screen(AnnData(obs=obs), replace(keys, split_key=_keys.SPLIT))
 
 
 def _drawn_parts(scheme: str, request: Request) -> dict[Row, str]:
@@ -328,39 +293,3 @@ def _warn_of_thin_regimes(conditions: pd.DataFrame, scheme: str) -> None:
             ScreenWarning,
             stacklevel=3,
         )
-
-
-def _suggested(request: Request) -> list[str]:
-    folds_of = {
-        "combination": request.n_folds,
-        "unseen_single": request.n_folds,
-        "unseen_context": len(request.contexts),
-    }
-    return [
-        scheme
-        for scheme, n_folds in folds_of.items()
-        if len(_tested_over_folds(scheme, replace(request, n_folds=n_folds))) >= _ENOUGH_TEST
-    ]
-
-
-def _tested_over_folds(scheme: str, request: Request) -> set[Row]:
-    tested: set[Row] = set()
-    try:
-        for fold in range(request.n_folds):
-            tested |= held_out_rows(scheme, replace(request, fold=fold))
-    except DataError:
-        return set()
-    if scheme != "unseen_context":
-        return tested
-    conditions = [condition for condition, _ in request.rows]
-    return {row for row in tested if conditions.count(row[0]) > 1}
-
-
-def _first_suggested(request: Request) -> str:
-    schemes = _suggested(request)
-    if not schemes:
-        raise DataError(
-            f"No scheme gives {_ENOUGH_TEST} test conditions over {request.n_folds} folds: the screen has "
-            f"{len(request.rows)} perturbed conditions. Name a scheme to split it all the same."
-        )
-    return schemes[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +48,14 @@ def read_split(
     view = resolve_screen(adata, ScreenKeys(perturbation_key, control, None, None, cell_type_key, split_key))
     cells = CellRows.of(view)
     return cells.table(cells.part_of_row(view.parts, split_key), control)
+
+
+def view_without_split(adata: AnnData, keys: ScreenKeys) -> ScreenView:
+    """The screen as if there were no split yet: an old column may hold anything."""
+    from anndata import AnnData
+
+    obs = adata.obs.drop(columns=[_keys.SPLIT, keys.split_key], errors="ignore")
+    return resolve_screen(AnnData(obs=obs), replace(keys, split_key=_keys.SPLIT))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,336 @@
+"""The loop: every predictor on every split of the user's screen."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from scperturb_modules import __version__, baselines
+from scperturb_modules import _keys as keys
+from scperturb_modules._errors import DataError, name_some
+from scperturb_modules.metrics import METRICS, PRIMARY, Metric
+from scperturb_modules.metrics._status import MIN_CELLS
+from scperturb_modules.tl._board import Benchmark
+from scperturb_modules.tl._ceilings import REFERENCES, ceilings, with_ceilings
+from scperturb_modules.tl._contenders import Contender, Predictors, Run, contenders_from, run
+from scperturb_modules.tl._evaluate import choose_metrics, score
+from scperturb_modules.tl._folds import Fold, FoldPlan, make_fold, plan_folds
+from scperturb_modules.tl._frame import as_results, join_results
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Progress = Callable[[int, int, str], None]
+"""Called with the number of splits done, their number, and the label of the last one."""
+
+ERROR_COLUMNS = ["predictor", "split", "model_seed", "message", "traceback"]
+SKIPPED_COLUMNS = ["predictor", "split", "reason"]
+SPLIT = ["split_kind", "split_seed", "fold"]
+TIMING_COLUMNS = ["predictor", "split", "model_seed", "fit_seconds", "predict_seconds"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How every split is scored."""
+
+    contenders: tuple[Contender, ...]
+    metrics: tuple[Metric, ...]
+    priors: Any
+    seed: int
+    n_seeds: int
+    min_cells: int
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What one split gave; the tables are lists of rows."""
+
+    label: str
+    frame: pd.DataFrame
+    replicates: pd.DataFrame
+    truth: AnnData
+    predictions: dict[str, AnnData]
+    errors: list[tuple[Any, ...]]
+    skipped: list[tuple[Any, ...]]
+    timings: list[tuple[Any, ...]]
+
+
+def benchmark(
+    adata: AnnData,
+    predictors: Predictors = None,
+    *,
+    scheme: str | Sequence[str] | None = "auto",
+    n_folds: int = 5,
+    seed: int = 0,
+    n_seeds: int = 1,
+    protocol: Literal["strict", "published"] = "strict",
+    priors: Any = None,
+    metrics: str | Sequence[str] = "core",
+    min_cells: int = MIN_CELLS,
+    n_boot: int = 10_000,
+    n_top_genes: int | None = None,
+    n_jobs: int = 1,
+    allow_leak: bool = False,
+    progress: bool | Progress | None = None,
+    perturbation_key: str = keys.PERTURBATION,
+    control: str = "control",
+    layer: str | None = None,
+    batch_key: str | None = None,
+    cell_type_key: str | None = None,
+    split_key: str = keys.SPLIT,
+) -> Benchmark:
+    """Compare predictors with the plain baselines on a screen, and say in words who beats whom.
+
+    For each scheme and fold: split, check for leaks, measure the truth, fit every predictor on the training side
+    alone, score. ``adata`` is not changed.
+
+    Parameters
+    ----------
+    adata
+        Cells x genes; ``X`` or ``layer`` is log1p of counts per 10,000, labels are canonical.
+    predictors
+        Classes (or callables such as ``functools.partial(Model, n_layers=3)``), or a mapping from names to them; None
+        takes :data:`scperturb_modules.baselines.ALL`. Baselines get the training pseudobulk. Anything else gets an
+        AnnData with the training cells: ``setup_anndata`` if it has one, ``build(adata, priors=, seed=)``, ``train()``,
+        ``predict(names)``. One that fails is scored as "no change", and the others go on.
+    scheme
+        Of :func:`scperturb_modules.pp.split`: a name or several. ``"auto"``: the split that ``obs`` holds, else those
+        that suit the screen. None: the split that ``obs`` holds.
+    n_folds
+        Splits per scheme.
+    seed
+        Of splits, predictors, halvings and the bootstrap.
+    n_seeds
+        Training seeds of predictors that are not ``deterministic``.
+    protocol
+        ``"strict"``: truth and predictors have controls of their own. ``"published"``: shared controls, for comparison
+        with the literature only.
+    priors
+        Gene x feature tables, passed to every predictor.
+    metrics
+        As in :func:`evaluate`; the primary metric is always there.
+    min_cells
+        Conditions with fewer cells are not scored.
+    n_boot
+        Bootstrap draws.
+    n_top_genes
+        Keep the genes that vary most among the training cells of each split, and the measured targets.
+    n_jobs
+        Splits computed at the same time; the results are the same.
+    allow_leak
+        Go on when a leak is found; then ``leak_status`` of every row says so.
+    progress
+        True shows a bar, None only on a terminal; or a function of (done, total, label).
+    perturbation_key, control, layer, batch_key, cell_type_key, split_key
+        Which columns of ``obs`` and which layer hold what, and the control label.
+
+    Returns
+    -------
+    Benchmark
+        ``.verdict()``, ``.summary()``, ``.frame``, ``.save(folder)``.
+
+    Raises
+    ------
+    LeakError
+        A split leaks.
+    DataError, MissingKeyError
+        The screen cannot be used as it is; the message says what mends it.
+    ValueError, TypeError
+        An argument is out of range, or a predictor is not callable.
+
+    Examples
+    --------
+    >>> import scperturb_modules as spm
+    >>> adata = spm.datasets.simulate(preset="tiny", seed=0)
+    >>> board = spm.tl.benchmark(adata, scheme="unseen_single", n_folds=2, n_boot=200)
+    >>> "NoChange" in set(board.frame["model"])
+    True
+    """
+    _check_numbers(n_folds=n_folds, n_seeds=n_seeds, n_boot=n_boot, min_cells=min_cells)
+    if protocol not in ("strict", "published"):
+        raise ValueError(f"protocol={protocol!r} is unknown; use 'strict' or 'published'.")
+    setup = keys.ScreenKeys(perturbation_key, control, layer, batch_key, cell_type_key, split_key)
+    chosen = choose_metrics(metrics)
+    if PRIMARY not in [metric.id for metric in chosen]:
+        chosen = (METRICS[PRIMARY], *chosen)
+    rules = Rules(contenders_from(predictors), chosen, priors, seed, n_seeds, min_cells)
+    plans = plan_folds(
+        adata, setup, scheme, n_folds, seed=seed, protocol=protocol, n_top_genes=n_top_genes, allow_leak=allow_leak
+    )
+    with _progress(progress) as tell:
+        results = list(_told(_all_folds(adata, setup, plans, rules, n_jobs), len(plans), tell))
+    settings = {
+        "predictors": [one.name for one in rules.contenders], "scheme": list(dict.fromkeys(p.scheme for p in plans)),
+        "n_folds": n_folds, "seed": seed, "n_seeds": n_seeds, "protocol": protocol,
+        "priors": list(baselines.as_tables(priors)), "metrics": [metric.id for metric in chosen],
+        "min_cells": min_cells, "n_boot": n_boot, "n_top_genes": n_top_genes, "allow_leak": allow_leak, **vars(setup),
+    }  # fmt: skip
+    return _join(results, settings)
+
+
+def _check_numbers(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name}={number} must be at least 1.")
+
+
+def _all_folds(
+    adata: AnnData, setup: keys.ScreenKeys, plans: Sequence[FoldPlan], rules: Rules, n_jobs: int
+) -> Iterable[FoldResult]:
+    if n_jobs == 1:
+        return (run_fold(adata, setup, plan, rules) for plan in plans)
+    from joblib import Parallel, delayed
+
+    workers = Parallel(n_jobs=n_jobs, return_as="generator")
+    return workers(delayed(run_fold)(adata, setup, plan, rules) for plan in plans)
+
+
+def run_fold(adata: AnnData, setup: keys.ScreenKeys, plan: FoldPlan, rules: Rules) -> FoldResult:
+    """Make one split and score every predictor on it."""
+    # the last bits of a matrix product depend on the number of threads, and with them ties
+    with threadpool_limits(limits=1, user_api="blas"):
+        fold = make_fold(adata, setup, plan, rules.priors)
+        return _score_fold(fold, rules)
+
+
+def _score_fold(fold: Fold, rules: Rules) -> FoldResult:
+    result = FoldResult(fold.label, pd.DataFrame(), pd.DataFrame(), fold.truth, {}, [], [], [])
+    tables = []
+    for contender in rules.contenders:
+        reason = contender.why_not(fold.training, rules.priors, fold.against.names)
+        if reason is not None:
+            result.skipped.append((contender.name, fold.label, reason))
+            continue
+        for seed in range(rules.seed, rules.seed + (1 if contender.deterministic else rules.n_seeds)):
+            done = _run(contender, fold, rules, seed)
+            _note(result, contender.name, seed, done)
+            table = score(fold.against, done.answer, rules.metrics, min_cells=rules.min_cells)
+            tables.append(table.assign(**_contender_facts(contender, rules, seed, done)))
+    references = {
+        name: _run(Contender(name, build), fold, rules, rules.seed).answer for name, build in REFERENCES.items()
+    }
+    found = ceilings(
+        fold.screen, fold.setup, fold.against, references, rules.metrics, min_cells=rules.min_cells, seed=rules.seed
+    )
+    if not tables:
+        reasons = sorted({f"{name} ({reason})" for name, _, reason in result.skipped})
+        raise DataError(
+            f"No predictor applies to {fold.label}: {name_some(reasons)}. Pass others, or spm.baselines.ALL."
+        )
+    frame = pd.concat(tables, ignore_index=True)
+    return FoldResult(
+        fold.label,
+        as_results(with_ceilings(frame, fold.against, found), **_fold_facts(fold)),
+        _with_split(found.replicates, fold),
+        fold.truth,
+        result.predictions,
+        result.errors,
+        result.skipped,
+        result.timings,
+    )
+
+
+def _with_split(table: pd.DataFrame, fold: Fold) -> pd.DataFrame:
+    named = table.assign(split_kind=fold.scheme, split_seed=fold.seed, fold=fold.fold)
+    return named[[*SPLIT, *table.columns]]
+
+
+def _run(contender: Contender, fold: Fold, rules: Rules, seed: int) -> Run:
+    return run(
+        contender,
+        training=fold.training,
+        cells=fold.training_cells,
+        screen=fold.setup,
+        against=fold.against,
+        priors=rules.priors,
+        seed=seed,
+    )
+
+
+def _note(result: FoldResult, name: str, seed: int, done: Run) -> None:
+    result.timings.append((name, result.label, seed, done.fit_seconds, done.predict_seconds))
+    if done.prediction is None:
+        result.errors.append((name, result.label, seed, done.message, done.traceback))
+    else:
+        result.predictions.setdefault(name, done.prediction)
+
+
+def _contender_facts(contender: Contender, rules: Rules, seed: int, done: Run) -> dict[str, Any]:
+    record = {} if done.prediction is None else done.prediction.uns.get(keys.ROOT, {}).get(keys.PREDICTION, {})
+    return {
+        "model": contender.name,
+        "model_version": str(record.get("package_version", "")),
+        "model_seed": seed,
+        "is_baseline": contender.is_baseline,
+        "uses_perturbation_prior": contender.uses_perturbation_prior(rules.priors),
+    }
+
+
+def _fold_facts(fold: Fold) -> dict[str, Any]:
+    return {
+        "split_kind": fold.scheme,
+        "split_version": fold.version,
+        "split_seed": fold.seed,
+        "fold": fold.fold,
+        "leak_status": fold.leak_status,
+        "package_version": __version__,
+    }
+
+
+def _join(results: Sequence[FoldResult], settings: Mapping[str, Any]) -> Benchmark:
+    def rows(name: str, columns: list[str]) -> pd.DataFrame:
+        return pd.DataFrame([row for result in results for row in getattr(result, name)], columns=columns)
+
+    return Benchmark(
+        frame=join_results([result.frame for result in results]),
+        predictions={
+            (name, result.label): prediction for result in results for name, prediction in result.predictions.items()
+        },
+        truths={result.label: result.truth for result in results},
+        errors=rows("errors", ERROR_COLUMNS),
+        skipped=rows("skipped", SKIPPED_COLUMNS),
+        replicates=pd.concat([result.replicates for result in results], ignore_index=True),
+        timings=rows("timings", TIMING_COLUMNS),
+        settings=dict(settings),
+    )
+
+
+def _told(results: Iterable[FoldResult], total: int, tell: Progress) -> Iterator[FoldResult]:
+    tell(0, total, "")
+    for done, result in enumerate(results, start=1):
+        tell(done, total, result.label)
+        yield result
+
+
+@contextmanager
+def _progress(wanted: bool | Progress | None) -> Iterator[Progress]:
+    """The caller's function, a bar on the terminal, or nothing."""
+    if callable(wanted):
+        yield wanted
+    elif wanted or (wanted is None and sys.stderr.isatty()):
+        with _bar() as tell:
+            yield tell
+    else:
+        yield lambda done, total, label: None
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.errors import LiveError
+    from rich.progress import Progress as Bar
+
+    bar = Bar(console=Console(stderr=True), transient=True)
+    task = bar.add_task("splits", total=None)
+    with suppress(LiveError):  # the caller shows a bar of its own on this terminal
+        bar.start()
+    try:
+        yield lambda done, total, label: bar.update(task, completed=done, total=total, description=label or "splits")
+    finally:
+        bar.stop()

@@ -1,0 +1,181 @@
+"""What a benchmark returns: scores, intervals, a verdict, and how much room the data leave."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from scperturb_modules.metrics import PRIMARY
+from scperturb_modules.tl import _ceilings, _store, _summary, _verdict
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The result of :func:`scperturb_modules.tl.benchmark`.
+
+    Attributes
+    ----------
+    frame
+        Tidy table, a row per predictor, condition, metric, split and seed; ``docs/formats.md`` describes the columns.
+    predictions
+        Prediction by (predictor, split label), a label being ``"<scheme>_fold<k>"``; of the first training seed.
+    truths
+        Pseudobulk of all cells by split label.
+    errors
+        A row per failed run: ``predictor, split, model_seed, message, traceback``. Failed runs are scored as "no
+        change".
+    skipped
+        A row per baseline that does not apply to a split: ``predictor, split, reason``.
+    replicates
+        A row per condition and metric: what a replicate of the experiment, ``MeanShift`` and ``NoChange`` score
+        against one half of the cells.
+    timings
+        A row per run: ``predictor, split, model_seed, fit_seconds, predict_seconds``.
+    settings
+        The arguments of the call that change a result.
+    """
+
+    frame: pd.DataFrame
+    predictions: Mapping[tuple[str, str], AnnData] = field(default_factory=dict)
+    truths: Mapping[str, AnnData] = field(default_factory=dict)
+    errors: pd.DataFrame = field(default_factory=pd.DataFrame)
+    skipped: pd.DataFrame = field(default_factory=pd.DataFrame)
+    replicates: pd.DataFrame = field(default_factory=pd.DataFrame)
+    timings: pd.DataFrame = field(default_factory=pd.DataFrame)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def summary(self) -> pd.DataFrame:
+        """Mean and interval of every metric, and the gain over the baseline that is hardest to beat.
+
+        Returns
+        -------
+        DataFrame
+            A row per ``split_kind``, ``regime``, ``metric`` and ``model``, best first: ``mean`` with 95 % interval
+            ``ci_low``, ``ci_high``; ``gain_vs``, the mandatory baseline of the regime that the model gains least on,
+            the ``gain`` (1 - ratio of mean losses) with ``gain_low``, ``gain_high`` and the permutation test's ``p``
+            (secondary metrics: Holm-adjusted); ``n`` clusters of conditions; ``n_undefined`` conditions without a
+            value; ``win_share``, the share of conditions where the model is better; ``seed_sd`` and ``split_sd``,
+            standard deviations of the gain over training seeds and splits; ``verdict``, a word for the primary metric.
+            :meth:`gains` has the primary metric against every mandatory baseline.
+        """
+        return self._summary.copy()
+
+    def gains(self) -> pd.DataFrame:
+        """Every comparison behind :meth:`summary`: on the primary metric one row per mandatory baseline."""
+        return self._gains.copy()
+
+    def by_effect(self) -> pd.DataFrame:
+        """Mean of the primary metric in thirds of the conditions: weak, middle and strong true effects."""
+        return _summary.by_effect(self.frame)
+
+    def room(self) -> pd.DataFrame:
+        """Per regime: the best mandatory baseline's error, the floor of a perfect prediction, the room between.
+
+        ``room`` = 1 - floor^2 / error^2. Below .2 replicate noise explains most of the error, and the data cannot
+        rank models.
+        """
+        return self._room.copy()
+
+    def quality(self) -> pd.DataFrame:
+        """Whether each metric can tell a replicate of the experiment from the training mean, on these data.
+
+        See :func:`scperturb_modules.pl.metric_quality`. Columns: ``metric, replicate, mean_shift, no_change,
+        dynamic_range, replicate_wins, n``.
+        """
+        return _ceilings.quality(self.replicates)
+
+    def verdict(self) -> str:
+        """The result in sentences: the bar of each regime, then every contender against it."""
+        failed = list(self.errors["predictor"]) if len(self.errors) else []
+        return _verdict.in_words(self._summary, self._room, self._verdicts, protocol=self._protocol, errors=failed)
+
+    def plot(self, *, metric: str = PRIMARY, regime: str | None = None, ax: Axes | None = None) -> Axes:
+        """Draw the leaderboard; the same as ``spm.pl.leaderboard(board)``."""
+        # by the public name: pictures stand beside this folder, neither imports the other
+        import scperturb_modules as spm
+
+        return spm.pl.leaderboard(self, metric=metric, regime=regime, ax=ax)
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write tables, verdict, predictions and truths into a folder, each file whole or not at all.
+
+        ``leaderboard.csv`` (summary), ``gains.csv``, ``by_effect.csv``, ``results.csv`` (frame, lossless),
+        ``room.csv``, ``quality.csv``, ``replicates.csv``, ``errors.csv``, ``skipped.csv``, ``verdict.txt``,
+        ``predictions/<predictor>__<split>.h5ad``, ``truth/<split>.h5ad`` and ``run.json`` (settings, versions and
+        times; the one file that differs between two equal runs).
+
+        Parameters
+        ----------
+        folder
+            Is made if it does not exist. Other files in it stay.
+        overwrite
+            Write into a folder that is not empty.
+
+        Raises
+        ------
+        FileExistsError
+            The folder is not empty and ``overwrite`` is False.
+        """
+        _store.write_board(self, folder, overwrite=overwrite)
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> Benchmark:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            No benchmark is there.
+        """
+        return cls(**_store.read_board(folder))
+
+    @property
+    def _protocol(self) -> str:
+        found = set(self.frame["protocol"].astype(str))
+        return "published" if "published" in found else "strict"
+
+    @property
+    def _draws(self) -> dict[str, int]:
+        return {name: int(self.settings.get(name, default)) for name, default in (("n_boot", 10_000), ("seed", 0))}
+
+    @cached_property
+    def _gains(self) -> pd.DataFrame:
+        return _summary.gains(self.frame, **self._draws)
+
+    @cached_property
+    def _room(self) -> pd.DataFrame:
+        return _ceilings.room(self.frame)
+
+    @cached_property
+    def _verdicts(self) -> dict[tuple[str, str, str], Any]:
+        return _verdict.judge(self._gains, self._room, protocol=self._protocol)
+
+    @cached_property
+    def _summary(self) -> pd.DataFrame:
+        words = {key: found.word for key, found in self._verdicts.items()}
+        return _summary.summarise(self.frame, self._gains, words, **self._draws)
+
+    def __repr__(self) -> str:
+        n_models, n_conditions = self.frame["model"].nunique(), len(self._tested)
+        n_splits = len(self.frame[["split_kind", "split_seed", "fold"]].drop_duplicates())
+        return f"Benchmark: {n_models} predictors, {n_conditions} conditions, {n_splits} splits\n\n{self.verdict()}"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        shown = self._summary[self._summary["metric"] == PRIMARY].drop(columns=["metric", "split_sd", "seed_sd"])
+        text = escape(self.verdict()).replace("\n", "<br>")
+        return f"<p>{text}</p>{shown.to_html(index=False, float_format='{:.3f}'.format)}"
+
+    @property
+    def _tested(self) -> pd.DataFrame:
+        return self.frame.loc[self.frame["metric"] == PRIMARY, ["stratum", "condition"]].drop_duplicates()

@@ -155,6 +155,7 @@ def test_control_argument_is_exact_and_may_be_several():
     assert canonical(["wt", "NT", "A", "wt+A"], control="wt") == {"wt": "control", "NT": "NT", "A": "A", "wt+A": "A"}
     assert canonical(["wt", "NT", "A"], control=["wt", "NT"]) == {"wt": "control", "NT": "control", "A": "A"}
     assert canonical(["wt", "control", "A"], control="wt")["control"] == "control"
+    assert canonical(["wt", "A+control", "A"], control="wt")["A+control"] == "A"
     assert canonical(["", "A"], control="") == {"": "control", "A": "A"}
 
 

@@ -8,8 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from scperturb_modules._errors import name_some
-from scperturb_modules.pp._check_table import Guard
-from scperturb_modules.pp._facts import ERROR, NOTE, WARNING, Facts, Finding
+from scperturb_modules.pp._facts import ERROR, NOTE, WARNING, Facts, Finding, Guard
 
 _LARGEST_TWICE_LOGGED = 3.5
 _LARGEST_LOG = 50.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -180,3 +180,7 @@ class Facts:
         group_of[[code_of[name] for name in (self.keys.control, *conditions)]] = np.arange(len(conditions) + 1)
         groups = np.where(usable, group_of[codes], -1)
         return conditions, group_moments(self.values, groups, len(conditions) + 1)
+
+
+Guard = Callable[[Facts], Finding | None]
+"""Returns what is wrong, or None."""

@@ -5,11 +5,13 @@ Nothing is guessed from the look of a gene's name: HLA-A, NKX2-1 and MYC_enh are
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from scperturb_modules._conditions import CONTROL, GENE_SEPARATOR
+from scperturb_modules._errors import name_some
 
 POSSIBLE_SEPARATORS = ("_", ",", ";", "|", "&")
 """Characters that join genes in some files and are part of names in others; a hyphen never joins."""
@@ -171,3 +173,38 @@ def _joins_known(name: str, separator: str, is_known: Callable[[str], bool]) -> 
         return False
     cuts = ((separator.join(tokens[:i]), separator.join(tokens[i:])) for i in range(1, len(tokens)))
     return all(map(is_known, tokens)) or any(is_known(left) and is_known(right) for left, right in cuts)
+
+
+def looks_like_control(label: str) -> bool:
+    """Whether a label is a control's name but for a number; too little to take it for one."""
+    return is_control_name(label.rstrip("0123456789 ._-"))
+
+
+def control_suggestion(wanted: str | None, n_cells: Mapping[str, int]) -> str:
+    """Which labels may be the control: by name, by likeness to the wanted one, else the most frequent ones.
+
+    >>> control_suggestion("ctrl", {"non-targeting": 40, "KLF1": 60})
+    "Did you mean 'non-targeting' (40 cells)?"
+    """
+    by_size = sorted(n_cells, key=lambda label: (-n_cells[label], label))
+    likely = [label for label in by_size if label == CONTROL or is_control_name(label)]
+    if not likely:
+        likely = [label for label in by_size if looks_like_control(label)]
+    if not likely and wanted is not None:
+        folded = {label.casefold(): label for label in reversed(by_size)}
+        likely = [folded[name] for name in difflib.get_close_matches(wanted.casefold(), folded)]
+    shown = " or ".join(f"{label!r} ({n_cells[label]} cells)" for label in (likely or by_size)[:3])
+    return f"Did you mean {shown}?" if likely else f"The most frequent labels are {shown}."
+
+
+def separator_message(found: Mapping[str, Sequence[str]], labels: Collection[str]) -> str:
+    """Which ``sep=`` to pass, and what that would split too."""
+    sentences = []
+    for separator, joined in found.items():
+        also = sorted(label for label in labels if separator in label and label not in joined)
+        text = f"Found {separator!r} between names that are targets themselves in {len(joined)} labels "
+        text += f"({name_some(sorted(joined))}): pass sep={separator!r}"
+        if also:
+            text += f" (it splits {name_some(also, most=3)} too: rename first what is one name)"
+        sentences.append(f"{text}; or sep='+' if {separator!r} is part of the names.")
+    return " ".join(sentences)

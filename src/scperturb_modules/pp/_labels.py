@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -10,14 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scperturb_modules._conditions import CONTEXT_SEPARATOR, CONTROL, GENE_SEPARATOR, canonical_condition
+from scperturb_modules._conditions import CONTEXT_SEPARATOR, GENE_SEPARATOR, canonical_condition
 from scperturb_modules._errors import DataError, ScreenWarning, name_some, require_key
 from scperturb_modules._keys import LABELS, PERTURBATION, PERTURBATION_ORIGINAL, ROOT
 from scperturb_modules.pp._label_grammar import (
     Grammar,
     Reading,
-    is_control_name,
+    control_suggestion,
     is_missing_name,
+    looks_like_control,
+    separator_message,
     separators_found,
 )
 
@@ -155,36 +156,6 @@ def label_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     return np.append(text_codes, -1)[codes], [str(name) for name in names]
 
 
-def control_suggestion(wanted: str | None, n_cells: Mapping[str, int]) -> str:
-    """Which labels may be the control: by name, by likeness to the wanted one, else the most frequent ones.
-
-    >>> control_suggestion("ctrl", {"non-targeting": 40, "KLF1": 60})
-    "Did you mean 'non-targeting' (40 cells)?"
-    """
-    by_size = sorted(n_cells, key=lambda label: (-n_cells[label], label))
-    likely = [label for label in by_size if label == CONTROL or is_control_name(label)]
-    if not likely:
-        likely = [label for label in by_size if _looks_like_control(label)]
-    if not likely and wanted is not None:
-        folded = {label.casefold(): label for label in reversed(by_size)}
-        likely = [folded[name] for name in difflib.get_close_matches(wanted.casefold(), folded)]
-    shown = " or ".join(f"{label!r} ({n_cells[label]} cells)" for label in (likely or by_size)[:3])
-    return f"Did you mean {shown}?" if likely else f"The most frequent labels are {shown}."
-
-
-def separator_message(found: Mapping[str, Sequence[str]], labels: Collection[str]) -> str:
-    """Which ``sep=`` to pass, and what that would split too."""
-    sentences = []
-    for separator, joined in found.items():
-        also = sorted(label for label in labels if separator in label and label not in joined)
-        text = f"Found {separator!r} between names that are targets themselves in {len(joined)} labels "
-        text += f"({name_some(sorted(joined))}): pass sep={separator!r}"
-        if also:
-            text += f" (it splits {name_some(also, most=3)} too: rename first what is one name)"
-        sentences.append(f"{text}; or sep='+' if {separator!r} is part of the names.")
-    return " ".join(sentences)
-
-
 def refuse_view(adata: AnnData, function: str) -> None:
     """Raise where writing would silently turn a view into a copy that the caller does not hold."""
     if adata.is_view:
@@ -195,10 +166,6 @@ def _as_names(control: str | Sequence[str] | None) -> tuple[str, ...] | None:
     if control is None:
         return None
     return (control,) if isinstance(control, str) else tuple(control)
-
-
-def _looks_like_control(label: str) -> bool:
-    return is_control_name(label.rstrip("0123456789 ._-"))
 
 
 def _is_own_output(adata: AnnData) -> bool:
@@ -299,7 +266,7 @@ def _warn_of_doubtful(
     for gene in genes:
         spellings.setdefault(gene.casefold(), []).append(gene)
     groups = ["/".join(spelling) for spelling in spellings.values() if len(spelling) > 1]
-    doubtful = [gene for gene in genes if grammar.controls is None and _looks_like_control(gene)]
+    doubtful = [gene for gene in genes if grammar.controls is None and looks_like_control(gene)]
     for names, text in (
         (groups, "genes are written in more than one way and not merged"),
         (doubtful, "names look like controls and are kept as perturbations; pass control= if they are controls"),

@@ -11,9 +11,10 @@ import pandas as pd
 from scperturb_modules import _keys
 from scperturb_modules._errors import DataError
 from scperturb_modules._keys import ScreenKeys
-from scperturb_modules.pp._check_table import LABEL_GUARDS, OBJECT_GUARDS, Guard
+from scperturb_modules.pp._check_labels import LABEL_GUARDS
+from scperturb_modules.pp._check_object import OBJECT_GUARDS
 from scperturb_modules.pp._check_values import EFFECT_GUARDS, LOG_GUARDS, VALUE_GUARDS
-from scperturb_modules.pp._facts import ERROR, NOTE, OK, WARNING, Facts, Finding
+from scperturb_modules.pp._facts import ERROR, NOTE, OK, WARNING, Facts, Finding, Guard
 from scperturb_modules.pp._labels import refuse_view
 
 if TYPE_CHECKING:

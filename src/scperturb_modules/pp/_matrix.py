@@ -114,9 +114,9 @@ def _block_moments(block: sparse.csr_array, codes: np.ndarray, n_groups: int) ->
     shape = (n_groups, n_genes)
     cell = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
     entry = codes[cell].astype(np.int64) * n_genes + block.indices  # group and gene of each stored value, as one number
-    values = block.data.astype(np.float64)
+    values = block.data
 
-    def total(weights: np.ndarray | None = None) -> np.ndarray:
+    def total(weights: np.ndarray | None = None) -> np.ndarray:  # np.bincount adds in float64, whatever the weights are
         return np.bincount(entry, weights, minlength=n_groups * n_genes).reshape(shape).astype(np.float64, copy=False)
 
     n = np.bincount(codes, minlength=n_groups)

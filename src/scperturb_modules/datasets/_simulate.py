@@ -90,13 +90,13 @@ def simulate(preset: str = "default", *, seed: int = 0, **settings: Any) -> AnnD
     as large as the sum). Logarithm and guide efficacy compress the measured effect, so that the coefficients hold for
     ``log_rate`` only.
 
-    Thresholds tuned on measured screens (Norman et al. 2019; synergy above a magnitude of 1.15, suppression below 0.9)
-    hold for noisy singles, whose noise shrinks the coefficients. A noise-free additive pair has the magnitude
-    sqrt(1 + 1) = 1.41, which they would call synergy. On noise-free truth call synergy above 1.7 and suppression below
-    1.1, half-way between the planted 2.12, 1.41 and 0.71 up to the shrinkage by the systematic effect; the rules for
-    neomorphic, epistatic and redundant pairs, which come first, hold as they are.
+    The classes are told apart by the six scores of Norman et al. (2019) on noise-free ``log_rate``, with the usual
+    thresholds but one. Synergy is called above a magnitude ``sqrt(c1**2 + c2**2)`` of 1.15 on measured screens, because
+    the noise of the singles shrinks the coefficients; without noise an additive pair has the magnitude sqrt(2), so use
+    1.5 there. The systematic effect, which a double has once and the sum of its singles twice, shrinks them a little.
 
-    The scale is chosen like that of screens in which most perturbations have a clear effect.
+    The scale is chosen such that the plain baselines order themselves as on the screen of Norman et al.: adding the
+    two singles beats the mean double clearly, and the mean double beats no change.
 
     Examples
     --------

@@ -25,9 +25,10 @@ N_PROGRAMMES = 2
 EFFICACY_SHAPE = (8.0, 2.0)
 TARGET_SUM = 1e4
 
-_MANY_COUNTS = 1e-12  # tail of the count distribution that is left out of an expectation
+_TAIL = 1e-12  # part of the count distribution that is left out of an expectation
+_SHARE_RANGE = (1e-8, 0.999)
 _N_SHARES = 60
-_N_NODES = 5
+_N_NODES = 5  # of the log library size
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class ExpectedExpression:
         batch, state, weight = self._nodes
         scale = efficacy * (1.0 + self._settings.state_effect * state[:, 0])
         shares = self._rates.shares(cell_type, batch, state, scale[:, None] * effect)
-        return weight @ self._measured(np.log(shares))
+        return weight @ self._measured(np.log(np.clip(shares, *_SHARE_RANGE)))
 
 
 def _efficacy_nodes() -> tuple[np.ndarray, np.ndarray]:
@@ -167,7 +168,7 @@ def _cell_nodes(settings: SimulationSettings) -> tuple[np.ndarray, np.ndarray, n
 
 def _expectation_by_share(settings: SimulationSettings, rates: RateModel) -> Callable[[np.ndarray], np.ndarray]:
     """Expected log1p CP10k of a gene as a smooth function of the log of its share."""
-    log_share = np.linspace(np.log(1e-8), np.log(0.999), _N_SHARES)
+    log_share = np.linspace(*np.log(_SHARE_RANGE), _N_SHARES)
     share = np.exp(log_share)
     kept = 1.0 - _dropout_probability(settings, share)
     baseline = special.softmax(rates.baseline[0])
@@ -175,15 +176,21 @@ def _expectation_by_share(settings: SimulationSettings, rates: RateModel) -> Cal
     rest = np.maximum(kept_overall - share * kept, 1e-3)
     normal, weight = special.roots_hermitenorm(_N_NODES)
     sizes = np.exp(settings.library_log_mean + settings.library_log_sd * normal)
-    table = np.array(
-        [[_expected_log(settings, size * q, size * r) for size in sizes] for q, r in zip(share, rest, strict=True)]
-    )
+    table = _expected_log(settings.dispersion, np.outer(share, sizes), np.outer(rest, sizes))
     return CubicSpline(log_share, kept * (table @ (weight / weight.sum())))
 
 
-def _expected_log(settings: SimulationSettings, mean: float, other_counts: float) -> float:
-    """E log1p(1e4 n / (n + other counts)) for negative binomial n."""
-    shape = 1.0 / settings.dispersion
-    distribution = stats.nbinom(shape, shape / (shape + mean))
-    counts = np.arange(1, distribution.isf(_MANY_COUNTS) + 2)
-    return float(distribution.pmf(counts) @ np.log1p(TARGET_SUM * counts / (counts + other_counts)))
+def _expected_log(dispersion: float, means: np.ndarray, other_counts: np.ndarray) -> np.ndarray:
+    """E log1p(1e4 n / (n + other counts)) for negative binomial n, elementwise."""
+    shape = 1.0 / dispersion
+    success = shape / (shape + means)
+    most = stats.nbinom.isf(_TAIL, shape, success).astype(np.int64) + 2
+    counts = np.arange(1, most.max())
+    # scipy's own pmf would recompute this for each of the means
+    log_ways = special.gammaln(counts + shape) - special.gammaln(counts + 1) - special.gammaln(shape)
+    expected = np.empty_like(means)
+    for index, last in np.ndenumerate(most):
+        n, p = counts[:last], success[index]
+        pmf = np.exp(log_ways[:last] + shape * np.log(p) + n * np.log1p(-p))
+        expected[index] = pmf @ np.log1p(TARGET_SUM * n / (n + other_counts[index]))
+    return expected

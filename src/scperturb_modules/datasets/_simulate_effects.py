@@ -17,11 +17,11 @@ from ._simulate_pairs import INTERACTION_CLASSES, Pair, draw_pairs
 from ._simulate_settings import SimulationSettings
 
 # all per gene and in natural-log units of the rate
-UNIT_EFFECT = 0.15  # standard deviation, at effect_scale = 1, of a specific effect
-UNIT_SYSTEMATIC = 0.4  # standard deviation, at sys = 1, of the systematic effect
+UNIT_EFFECT = 0.20  # standard deviation, at effect_scale = 1, of a specific effect
+UNIT_SYSTEMATIC = 0.30  # standard deviation, at sys = 1, of the systematic effect
 
 # share of the squared specific effect that runs along the graph; the rest is the shared response of the module
-SHARE_ALONG_GRAPH = 0.25
+SHARE_ALONG_GRAPH = 0.20
 DECAY_PER_STEP = 0.6
 N_STEPS = 3
 # a module's response on genes of other modules, relative to its own genes: responses are broad, as in real screens

@@ -203,3 +203,19 @@ def test_bad_tables_say_what_is_wrong():
 def test_impossible_settings_are_refused(arguments, make_training):
     with pytest.raises(ValueError, match=f"{next(iter(arguments))} is"):
         baselines.NearestPrior(make_training({"G00": 1.0}), **arguments)
+
+
+def test_the_number_of_neighbours_is_chosen_by_their_noise(make_training, fit):
+    """Noisy groups of nine want several neighbours; twins, each unlike all others, want one."""
+    rng = np.random.default_rng(0)
+    changes, table = grouped(rng, noise=2.0)
+    noisy = fit(baselines.NearestPrior, make_training(changes), priors=table)
+    assert noisy.settings["chosen_k"]["all"] in (5, 10)
+    names = [f"G{i:02d}" for i in range(40)]
+    responses, places = np.repeat(rng.normal(size=(20, 40)), 2, axis=0), np.repeat(rng.normal(size=(20, 8)), 2, axis=0)
+    twins = fit(
+        baselines.NearestPrior,
+        make_training(dict(zip(names, responses, strict=True))),
+        priors=pd.DataFrame(places, index=names),
+    )
+    assert twins.settings["chosen_k"] == {"all": 1}

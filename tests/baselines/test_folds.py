@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from scperturb_modules.baselines._folds import N_FOLDS, gene_folds, split_rows
+
+GENES = [f"G{i:02d}" for i in range(23)]
+
+
+def test_folds_are_even_and_depend_on_names_and_seed_only():
+    folds = gene_folds(GENES, seed=1)
+    assert sorted(np.bincount(list(folds.values()))) == [4, 4, 5, 5, 5]
+    assert folds == gene_folds(GENES[::-1] + GENES, seed=1)
+    assert folds != gene_folds(GENES, seed=2)
+
+
+def test_no_held_out_gene_is_in_a_training_row():
+    rows = [(gene,) for gene in GENES] + list(itertools.combinations(GENES, 2))
+    folds = gene_folds(GENES, seed=0)
+    for fold in range(N_FOLDS):
+        train, held_out = split_rows(rows, folds, fold)
+        assert sorted([*train, *held_out]) == list(range(len(rows)))
+        assert all(folds[gene] != fold for row in train for gene in rows[row])
+        assert all(any(folds[gene] == fold for gene in rows[row]) for row in held_out)

@@ -13,6 +13,7 @@ from scperturb_modules import _keys
 from scperturb_modules._conditions import genes_of
 from scperturb_modules._errors import DataError, ScreenWarning, name_some, require_key
 from scperturb_modules._keys import ScreenKeys
+from scperturb_modules.pp._labels import refuse_view
 from scperturb_modules.pp._provenance import record_provenance
 from scperturb_modules.pp._screen import resolve_screen
 
@@ -101,9 +102,9 @@ def _check_arguments(adata: AnnData, target_sum: float, n_top_genes: int | None)
         raise ValueError(f"target_sum={target_sum!r} must be a positive number, for example 1e4.")
     if n_top_genes is not None and n_top_genes < 1:
         raise ValueError(f"n_top_genes={n_top_genes!r} must be at least 1, or None to mark no genes.")
-    if adata.is_view or adata.isbacked:
-        kind, mend = ("a view of another AnnData", "copy") if adata.is_view else ("backed by a file", "to_memory")
-        raise DataError(f"adata is {kind} and cannot be written; call adata = adata.{mend}() first.")
+    refuse_view(adata, "spm.pp.normalize")
+    if adata.isbacked:
+        raise DataError("adata is backed by a file; call adata = adata.to_memory() before spm.pp.normalize.")
 
 
 def _find_counts(adata: AnnData, layer: str | None) -> tuple[Any, str]:

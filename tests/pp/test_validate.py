@@ -13,6 +13,7 @@ from scipy import sparse
 from scperturb_modules._errors import DataError
 from scperturb_modules._keys import ScreenKeys
 from scperturb_modules.pp import check_screen, format_checks, raise_on_errors, standardize_perturbations, validate
+from scperturb_modules.pp._facts import Facts
 
 N_GENES = 60
 GENES = [f"G{i:02d}" for i in range(N_GENES)]
@@ -252,6 +253,19 @@ def test_all_errors_at_once(screen):
         assert part in text
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_non_finite_value_is_found_in_any_cell(value, screen):
+    large = anndata.concat([screen] * 4, index_unique="-")
+    large.X.data[-1] = value
+    row = found(large, "not_finite")
+    assert (row.level, row.n) == ("error", 1)
+
+
+def test_corrected_counts_are_not_logged(screen):
+    row = found(change(screen, lambda x: np.expm1(x) * np.linspace(0.1, 1, screen.n_obs)[:, None]), "not_logged")
+    assert "row sums differ, median 55" in row.message
+
+
 def counts_of_two(a):
     a.X = sparse.csr_matrix(np.minimum(a.layers["counts"].toarray(), 2), dtype=np.float32)
     return a
@@ -472,10 +486,12 @@ def test_backed_screens(form, screen, tmp_path):
 
 def test_sample_is_always_the_same_and_holds_enough_of_everything(screen):
     large = anndata.concat([screen] * 10, index_unique="-")
-    first, second = check_screen(large), check_screen(large)
-    pd.testing.assert_frame_equal(first, second)
-    message = first.set_index("check").loc["target_change", "message"]
-    assert message == "Of 12 conditions whose target is measured, 12 lower it and 0 raise it."
+    rows = Facts(large, ScreenKeys()).sampled_rows
+    assert np.array_equal(rows, Facts(large.copy(), ScreenKeys()).sampled_rows)
+    assert (len(rows), (np.diff(rows) > 0).all()) == (2000, True)
+    counts = large.obs["perturbation"].iloc[rows].value_counts()
+    assert counts["control"] >= 500
+    assert counts.min() >= 30
 
 
 def test_effects_are_those_of_training_cells_only(screen):

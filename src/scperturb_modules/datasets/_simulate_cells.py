@@ -168,7 +168,8 @@ def _cell_nodes(settings: SimulationSettings) -> tuple[np.ndarray, np.ndarray, n
 
 def _expectation_by_share(settings: SimulationSettings, rates: RateModel) -> Callable[[np.ndarray], np.ndarray]:
     """Expected log1p CP10k of a gene as a smooth function of the log of its share."""
-    log_share = np.linspace(*np.log(_SHARE_RANGE), _N_SHARES)
+    lowest, highest = np.log(_SHARE_RANGE)
+    log_share = np.linspace(lowest, highest, _N_SHARES)
     share = np.exp(log_share)
     kept = 1.0 - _dropout_probability(settings, share)
     baseline = special.softmax(rates.baseline[0])

@@ -80,8 +80,9 @@ def draw_pairs(
     rng
         Of the pairs only, so that effects do not depend on the choice of pairs.
     """
-    rule = _random_rule(settings, rng) if settings.gi == "random" else _module_rule(settings, module, rng)
-    chosen = _choose_by_class(settings.n_pairs, rule.gi_class, specific, rng)
+    is_random = settings.gi == "random"
+    rule = _random_rule(settings, rng) if is_random else _module_rule(settings, module, rng)
+    chosen = _choose_by_class(settings.n_pairs, rule.gi_class, specific, rng, seek_alike=not is_random)
     return [rule.pair(first, second, additive=settings.gi == "none") for first, second in chosen]
 
 
@@ -114,7 +115,7 @@ def _random_rule(settings: SimulationSettings, rng: np.random.Generator) -> Pair
 
 
 def _choose_by_class(
-    n_pairs: int, gi_class: np.ndarray, specific: np.ndarray, rng: np.random.Generator
+    n_pairs: int, gi_class: np.ndarray, specific: np.ndarray, rng: np.random.Generator, *, seek_alike: bool
 ) -> list[tuple[int, int]]:
     """Pairs (first < second), sorted; a class short of candidates leaves its places to whatever remains."""
     first, second = np.triu_indices(len(gi_class), k=1)
@@ -126,7 +127,7 @@ def _choose_by_class(
     for name, n_wanted in zip(INTERACTION_CLASSES, _split(n_pairs, list(INTERACTION_CLASSES)), strict=True):
         # two genes are redundant only if they do the same, so the most alike of a module are taken; and where one
         # effect dwarfs the other, every class looks like epistasis
-        last = unlikeness if name == REDUNDANCY else unevenness > MOST_UNEVEN
+        last = unlikeness if seek_alike and name == REDUNDANCY else unevenness > MOST_UNEVEN
         candidates = by_class[name]
         chosen.extend(candidates[np.argsort(last[candidates], kind="stable")][:n_wanted])
     rest = np.setdiff1d(np.arange(len(first)), chosen)

@@ -50,7 +50,8 @@ class SimulationSettings:
         Share (0-1) of the squared specific effect that graph and modules explain; 0 makes unseen genes unpredictable.
     gi
         How a pair gets its class: ``"module_rule"`` (by the modules of its genes, learnable), ``"random"``
-        (unlearnable), ``"none"`` (all additive).
+        (unlearnable; a redundant pair then has the coefficients of one, but not similar singles), ``"none"`` (all
+        additive).
     guide_efficacy
         Share of cells in which the guide works; the others keep the label without the effect.
     state_effect

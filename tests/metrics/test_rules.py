@@ -134,6 +134,15 @@ def test_discrimination_needs_conditions_and_genes(function):
     assert status == "few_genes" and np.isnan(values).all()
 
 
+@pytest.mark.parametrize("function", [metrics.pds_l1, metrics.pds_l2, metrics.pds_cos])
+def test_rounding_does_not_decide_a_rank(function):
+    """All truths are equally far from the prediction, but their distances are sums in different orders."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=101)
+    truth = np.array([rng.permutation(values) for _ in range(20)])
+    assert function(truth, np.full_like(truth, 3.0))[0].tolist() == [0.5] * 20
+
+
 def test_wrong_input_is_refused_with_what_is_wrong():
     with pytest.raises(ValueError, match=r"shape \(30,\) and prediction \(29,\)"):
         metrics.l2(T, H[:-1])

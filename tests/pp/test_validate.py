@@ -484,13 +484,17 @@ def test_backed_screens(form, screen, tmp_path):
     backed.file.close()
 
 
-def test_sample_is_always_the_same_and_holds_enough_of_everything(screen):
-    large = anndata.concat([screen] * 10, index_unique="-")
+def test_sample_is_always_the_same_and_holds_enough_of_rare_conditions():
+    labels = ["control"] * 600 + [gene for gene in GENES[:20] for _ in range(40)] + ["G59"] * 20_000
+    obs = pd.DataFrame({"perturbation": labels}, index=[f"c{i}" for i in range(len(labels))])
+    large = anndata.AnnData(sparse.csr_matrix((len(labels), N_GENES), dtype=np.float32), obs=obs)
+    large.var_names = GENES
     rows = Facts(large, ScreenKeys()).sampled_rows
     assert np.array_equal(rows, Facts(large.copy(), ScreenKeys()).sampled_rows)
     assert (len(rows), (np.diff(rows) > 0).all()) == (2000, True)
     counts = large.obs["perturbation"].iloc[rows].value_counts()
     assert counts["control"] >= 500
+    assert len(counts) == 22
     assert counts.min() >= 30
 
 

@@ -151,7 +151,7 @@ def few_controls(facts: Facts) -> Finding | None:
         few = {"the screen": n_all} if n_all < MIN_CONTROLS else {}
     else:
         n_controls = facts.contexts[facts.is_control].value_counts().sort_index()
-        few = n_controls[n_controls < MIN_CONTROLS].to_dict()
+        few = {str(context): int(n) for context, n in n_controls.items() if n < MIN_CONTROLS}
     if n_all == 0 or not few:  # none at all is an error of its own
         return None
     counts = ", ".join(f"{n} in {context}" for context, n in few.items())

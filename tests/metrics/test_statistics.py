@@ -81,7 +81,7 @@ def test_studentised_interval_equals_a_loop():
 def test_large_problems_are_drawn_in_blocks_with_the_same_numbers(monkeypatch):
     model, base = losses(np.random.default_rng(0), 33, gain=0.05)
     whole = compare(model, base, n_boot=500)
-    monkeypatch.setattr("scperturb_modules.metrics._statistics._DRAWS_AT_ONCE", 100)
+    monkeypatch.setattr("scperturb_modules.metrics._bootstrap._DRAWS_AT_ONCE", 100)
     assert compare(model, base, n_boot=500) == whole
 
 
@@ -162,10 +162,12 @@ def test_wrong_input_is_refused():
 
 def test_a_comparison_is_fast():
     model, base = losses(np.random.default_rng(0), 62)
-    compare(model, base)  # imports
-    started = time.perf_counter()
-    compare(model, base)
-    assert time.perf_counter() - started < 0.2
+    seconds = []
+    for _ in range(4):  # the first one imports; others may be disturbed
+        started = time.perf_counter()
+        compare(model, base)
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.2
 
 
 # --- tests -----------------------------------------------------------------------------------------------------------

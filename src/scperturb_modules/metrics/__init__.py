@@ -3,6 +3,7 @@
 :data:`METRICS` holds the facts about every metric; the functions it names know nothing of AnnData.
 """
 
+from scperturb_modules.metrics._bootstrap import Interval, ratio_interval
 from scperturb_modules.metrics._centroid import l2, mse, norm_ratio, pearson, sign_agreement, slope
 from scperturb_modules.metrics._de import average_precision, de_genes, de_score, significant_genes, top_genes
 from scperturb_modules.metrics._quality import Quality, gaming_warnings, metric_quality
@@ -10,11 +11,9 @@ from scperturb_modules.metrics._ranking import pds_cos, pds_l1, pds_l2
 from scperturb_modules.metrics._spread import collapse
 from scperturb_modules.metrics._statistics import (
     Gain,
-    Interval,
     compare,
     holm,
     mean_interval,
-    ratio_interval,
     sign_flip_test,
     wilcoxon_test,
 )

@@ -7,44 +7,15 @@ and the number of clusters only: all predictors of a comparison share them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[np.float64]
-Method = Literal["bca", "percentile", "studentised", "none"]
+from scperturb_modules.metrics._bootstrap import N_BOOT, Array, Interval, Method, batches, ratio_interval
 
-N_BOOT = 10_000
-MIN_CLUSTERS = 10
-"""Below this no interval is given and no verdict."""
-FIRM_CLUSTERS = 20
-"""Below this a verdict is provisional."""
-BCA_CLUSTERS = 40
-"""Below this the interval is studentised, because a BCa interval is too short.
-
-Simulated coverage with lognormal sizes and a scatter of 12 % (2000 runs each), BCa and studentised: n = 12: 90 and
-95 %; 20: 92 and 95 %; 31: 94 and 96 %; 62: 94 and 95 %. False "beats", which should be 2.5 %: 5.1 and 2.7; 3.8 and 2.4;
-3.5 and 2.6; 3.1 and 2.8 %.
-"""
-ALPHA = 0.05
 EXACT_LIMIT = 15
 """Up to this many clusters all sign flips are tried."""
-
-_DRAWS_AT_ONCE = 2_000_000  # resampled numbers held in memory
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A ratio of sums with its 95 % interval; ``low`` and ``high`` are NaN where none can be given."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    method: Method
 
 
 @dataclass(frozen=True)
@@ -164,41 +135,6 @@ def mean_interval(
     return ratio_interval(sums[:, 0], sums[:, 1], n_boot=n_boot, seed=seed)
 
 
-def ratio_interval(numerator: ArrayLike, denominator: ArrayLike, *, n_boot: int = N_BOOT, seed: int = 0) -> Interval:
-    """``sum(numerator) / sum(denominator)`` over units, with a paired bootstrap interval.
-
-    Parameters
-    ----------
-    numerator, denominator
-        (n,) a pair per unit.
-    n_boot, seed
-        As in :func:`compare`.
-
-    Returns
-    -------
-    The ratio; NaN where the denominator sums to 0 (1 where both sides are equal everywhere).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> ratio_interval(np.ones(25), np.full(25, 2.0))
-    Interval(value=0.5, low=0.5, high=0.5, n=25, method='percentile')
-    """
-    pairs = np.column_stack([np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)])
-    n = len(pairs)
-    if np.array_equal(pairs[:, 0], pairs[:, 1]):
-        low = 1.0 if n >= MIN_CLUSTERS else float("nan")
-        return Interval(1.0, low, low, n, "percentile" if n >= MIN_CLUSTERS else "none")
-    if pairs[:, 1].sum() == 0:
-        return Interval(float("nan"), float("nan"), float("nan"), n, "none")
-    value = float(_ratio(pairs.sum(axis=0)))
-    if n < MIN_CLUSTERS:
-        return Interval(value, float("nan"), float("nan"), n, "none")
-    make = _bca if n >= BCA_CLUSTERS else _studentised
-    low, high, method = make(pairs, n_boot, seed)
-    return Interval(value, low, high, n, method)
-
-
 def sign_flip_test(differences: ArrayLike, *, n_draws: int = N_BOOT, seed: int = 0) -> float:
     """Two-sided paired permutation test: under no difference each sign is as likely as its opposite.
 
@@ -227,7 +163,7 @@ def sign_flip_test(differences: ArrayLike, *, n_draws: int = N_BOOT, seed: int =
         return float(np.mean(np.abs((2.0 * bits - 1.0) @ values) >= observed))
     rng = np.random.default_rng(seed)
     n_extreme = 0
-    for n_rows in _batches(n_draws, values.size):
+    for n_rows in batches(n_draws, values.size):
         signs = 2.0 * rng.integers(0, 2, (n_rows, values.size), dtype=np.int8) - 1.0
         n_extreme += int(np.sum(np.abs(signs @ values) >= observed))
     return (1 + n_extreme) / (1 + n_draws)
@@ -273,82 +209,8 @@ def _cluster_sums(left: ArrayLike, right: ArrayLike, clusters: ArrayLike | None)
     return np.column_stack(columns), n_undefined
 
 
-def _ratio(sums: Array) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return sums[..., 0] / sums[..., 1]
-
-
-def _ratio_variance(sums: Array, n: int) -> Array:
-    """Squared standard error of a ratio by the delta method, from the sums of x, y, xx, xy, yy over n units."""
-    x, y, xx, xy, yy = np.moveaxis(sums, -1, 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = x / y
-        residual = np.maximum(0.0, xx - 2 * ratio * xy + ratio**2 * yy)
-        return residual * n / (n - 1) / y**2
-
-
 def _scatter(model: Array, base: Array, ratio: float) -> float:
     if len(base) < 2 or base.sum() == 0:
         return float("nan")
     residual = (model - ratio * base) / base.mean()
     return float(residual.std(ddof=1) / np.sqrt(2.0))
-
-
-def _batches(n_draws: int, n: int) -> Iterator[int]:
-    size = max(1, _DRAWS_AT_ONCE // n)
-    for start in range(0, n_draws, size):
-        yield min(size, n_draws - start)
-
-
-def _draw(columns: Array, statistic: Callable[[Array], Array], n_boot: int, seed: int) -> Array:
-    """``statistic`` of the column sums of ``n_boot`` resamples of the rows; (n_boot, ...) with its shape."""
-    rng = np.random.default_rng(seed)
-    n = len(columns)
-    parts = []
-    for n_rows in _batches(n_boot, n):
-        rows = rng.integers(0, n, (n_rows, n))
-        parts.append(statistic(np.stack([column[rows].sum(axis=1) for column in columns.T], axis=-1)))
-    return np.concatenate(parts)
-
-
-def _bca(pairs: Array, n_boot: int, seed: int) -> tuple[float, float, Method]:
-    """Bias-corrected and accelerated interval of the ratio (Efron 1987), percentile where that is undefined."""
-    from scipy.special import ndtr, ndtri
-
-    draws = _draw(pairs, _ratio, n_boot, seed)
-    draws = draws[np.isfinite(draws)]
-    total = pairs.sum(axis=0)
-    share_below = ((draws < _ratio(total)).mean() + (draws <= _ratio(total)).mean()) / 2
-    left_out = _ratio(total - pairs)
-    centred = left_out.mean() - left_out
-    spread = np.sum(centred**2)
-    tails = np.array([ALPHA / 2, 1 - ALPHA / 2])
-    method: Method = "percentile"
-    # a ratio that is the same for every unit has no spread beyond rounding
-    if 0 < share_below < 1 and spread > (1e-12 * _ratio(total)) ** 2:
-        acceleration = np.sum(centred**3) / (6 * spread**1.5)
-        bias = ndtri(share_below)
-        shifted = bias + ndtri(tails)
-        tails = ndtr(bias + shifted / (1 - acceleration * shifted))
-        method = "bca"
-    low, high = np.quantile(draws, tails)
-    return float(low), float(high), method
-
-
-def _studentised(pairs: Array, n_boot: int, seed: int) -> tuple[float, float, Method]:
-    """Bootstrap-t interval of the ratio: the draws are measured in their own standard errors."""
-    x, y = pairs.T
-    columns = np.column_stack([x, y, x * x, x * y, y * y])
-    n = len(columns)
-    sums = columns.sum(axis=0)
-    value, error = _ratio(sums), np.sqrt(_ratio_variance(sums, n))
-
-    def studentise(drawn: Array) -> Array:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return (_ratio(drawn) - value) / np.sqrt(_ratio_variance(drawn, n))
-
-    if error <= 1e-7 * abs(value):  # the same ratio for every unit; squares lose half of the digits
-        return float(value), float(value), "percentile"
-    draws = _draw(columns, studentise, n_boot, seed)
-    low, high = np.quantile(draws[np.isfinite(draws)], [ALPHA / 2, 1 - ALPHA / 2])
-    return float(value - high * error), float(value - low * error), "studentised"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scperturb_modules import _conditions
-from scperturb_modules.metrics._statistics import FIRM_CLUSTERS, MIN_CLUSTERS, Gain
+from scperturb_modules.metrics._bootstrap import FIRM_CLUSTERS, MIN_CLUSTERS
+from scperturb_modules.metrics._statistics import Gain
 
 Word = Literal["beats", "no better", "worse", "cannot tell", "shrinkage only"]
 

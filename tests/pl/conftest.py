@@ -58,3 +58,28 @@ def frame():
                 rows.append((model, condition, "pearson_delta", np.nan, 1.0 + i, 0.5, True))
     columns = ["model", "condition", "metric", "value", "effect_norm", "floor", "is_baseline"]
     return pd.DataFrame(rows, columns=columns)
+
+
+@pytest.fixture
+def assert_readable():
+    """Every text of an axes lies inside the figure, and no two of them touch."""
+
+    def check(ax):
+        figure = ax.figure
+        figure.canvas.draw()
+        renderer = figure.canvas.get_renderer()
+        texts = [*ax.texts, ax.xaxis.label, ax.yaxis.label]
+        for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, sorted(ax.get_ylim()))):
+            ticks = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True)
+            texts += [label for tick, label in ticks if low <= tick <= high]  # others are not drawn
+        if ax.get_legend() is not None:
+            texts += ax.get_legend().get_texts()
+        texts = [text for text in texts if text.get_text()]
+        boxes = [text.get_window_extent(renderer) for text in texts]
+        for i, box in enumerate(boxes):
+            inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+            assert inside, f"{texts[i].get_text()!r} is cut"
+            for j in range(i):
+                assert not box.overlaps(boxes[j]), f"{texts[i].get_text()!r} overlaps {texts[j].get_text()!r}"
+
+    return check

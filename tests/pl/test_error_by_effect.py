@@ -52,6 +52,14 @@ def test_contexts_are_conditions_of_their_own(frame):
     assert len(clouds(error_by_effect(both, models=["Good"]))["Good"]) == 12
 
 
+def test_a_condition_in_two_regimes_is_two_points(frame):
+    hard = frame.assign(regime="pair_0of2", value=frame["value"] + 1)
+    both = pd.concat([frame.assign(regime="pair_2of2"), hard])
+    points = clouds(error_by_effect(both, models=["Good"]))["Good"]
+    assert len(points) == 12
+    np.testing.assert_allclose(sorted(points[points[:, 0] == 1.0][:, 1]), [1.6, 2.6])
+
+
 def test_unknown_names_are_named(frame):
     with pytest.raises(ValueError, match="no 'Nobody'; it holds 'Bad', 'Good'"):
         error_by_effect(frame, models=["Nobody"])
@@ -59,3 +67,10 @@ def test_unknown_names_are_named(frame):
         error_by_effect(frame, metric="mse")
     with pytest.raises(ValueError, match="no metric 'pearson_delta'; it holds l2_top1000"):
         error_by_effect(frame, metric="pearson_delta")  # there, but undefined everywhere
+
+
+@pytest.mark.parametrize("power", [1, 3])
+def test_no_text_is_cut_or_overlaps(frame, assert_readable, power):
+    long = {"MineA": "AdditiveShrunk", "MineB": "AdditiveFitted", "Good": "EmbeddingLinear", "Bad": "MatchingMean"}
+    renamed = frame.assign(model=frame["model"].replace(long), effect_norm=frame["effect_norm"] ** power)
+    assert_readable(error_by_effect(renamed, models=list(long.values())))

@@ -27,3 +27,9 @@ def test_bars_equal_the_table_in_the_given_axes(quality, two_axes):
 def test_a_metric_that_cannot_tell_is_grey(quality):
     colors = [to_hex(bar.get_facecolor()) for bar in metric_quality(quality).patches]
     assert colors == ["#0072b2", "#0072b2", "#c8c8c8"]
+
+
+def test_no_text_is_cut_or_overlaps(assert_readable):
+    from scperturb_modules.metrics import CORE
+
+    assert_readable(metric_quality(pd.DataFrame({"metric": CORE, "replicate_wins": 0.9})))

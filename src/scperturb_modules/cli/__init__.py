@@ -1,1 +1,5 @@
-"""."""
+"""The command ``spm``."""
+
+from scperturb_modules.cli._main import main
+
+__all__ = ["main"]

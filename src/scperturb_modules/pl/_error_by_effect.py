@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-MOST_PREDICTORS = 4
+MOST_PREDICTORS = 3
 """More colours than this cannot be told apart in a cloud of points."""
 
 
@@ -29,8 +29,9 @@ def error_by_effect(
 ) -> Axes:
     """Draw the metric of each condition against the size of its true effect; a dash marks the replicate noise.
 
-    A condition tested in several splits or with several seeds is one point (the mean). Points on the dashes cannot be
-    improved with these data; points that rise with the effect are conditions that a predictor does not understand.
+    A condition is one point (the mean over folds and seeds), or one per regime where it is tested in several; pass the
+    rows of one regime to see that alone. Points on the dashes cannot be improved with these data; points that rise with
+    the effect are conditions that a predictor does not understand.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ def error_by_effect(
         Id in :data:`scperturb_modules.metrics.METRICS`.
     models
         Predictors to show; None takes the models and the best baseline, or the best baselines where there is no model
-        (at most four).
+        (at most three).
     ax
         Where to draw; None makes a figure.
 
@@ -68,10 +69,12 @@ def error_by_effect(
     points = points[points["model"].isin(shown)]
     ax = _style.axes_or_new(ax, width=6.0, height=4.5)
     handles: list[Artist] = []
-    for name, color in zip(shown, itertools.cycle(_style.PALETTE)):
+    for i, (name, color) in enumerate(zip(shown, itertools.cycle(_style.PALETTE))):
         own = points[points["model"] == name]
-        handles.append(ax.scatter(own["effect_norm"], own["value"], s=18, color=color, alpha=0.75, lw=0, label=name))
-    floor = points.dropna(subset=["floor"]).drop_duplicates(["condition", "stratum"])
+        # opaque, and the first one on top: mixed colors would look like predictors that are not there
+        style: dict[str, Any] = {"color": color, "edgecolor": "white", "lw": 0.4, "zorder": 3 - i / len(shown)}
+        handles.append(ax.scatter(own["effect_norm"], own["value"], s=22, label=name, **style))
+    floor = points.dropna(subset=["floor"]).drop_duplicates(["condition", "effect_norm", "floor"])
     if len(floor):
         x, y = floor["effect_norm"], floor["floor"]
         handles.append(ax.scatter(x, y, s=24, color="black", lw=1, marker="_", label="noise floor"))
@@ -84,15 +87,14 @@ def error_by_effect(
 
 
 def _points(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One row per predictor and condition (in a context): splits and seeds averaged, undefined values left out."""
+    """One row per predictor, condition and task: folds and seeds averaged, undefined values left out."""
     # a metric over all conditions at once has no effect size
     defined = frame[frame["value"].notna() & frame["effect_norm"].notna()]
     _style.require_metric(metric, defined["metric"])
     rows = defined[defined["metric"].astype(str) == metric]
-    context = rows["stratum"].astype(str) if "stratum" in rows else ""
-    rows = rows.assign(stratum=context, model=rows["model"].astype(str), condition=rows["condition"].astype(str))
-    columns = ["value", "effect_norm", "floor", "is_baseline"]
-    return rows.groupby(["model", "condition", "stratum"], observed=True)[columns].mean().reset_index()
+    rows = rows.assign(model=rows["model"].astype(str))
+    by = [name for name in ("model", "condition", "stratum", "split_kind", "regime") if name in rows]
+    return rows.groupby(by, observed=True)[["value", "effect_norm", "floor", "is_baseline"]].mean().reset_index()
 
 
 def _shown(points: pd.DataFrame, metric: str, models: Sequence[str] | None) -> list[str]:

@@ -37,7 +37,7 @@ def metric_quality(quality: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> import pandas as pd, scperturb_modules as spm
     >>> table = pd.DataFrame({"metric": ["l2_top1000", "slope"], "replicate_wins": [0.97, 0.55]})
     >>> ax = spm.pl.metric_quality(table)
-    >>> [round(bar.get_width(), 2) for bar in ax.patches]
+    >>> [float(bar.get_width()) for bar in ax.patches]
     [0.97, 0.55]
     """
     from matplotlib.patches import Patch

@@ -77,16 +77,18 @@ def axes_or_new(ax: Axes | None, *, width: float, height: float) -> Axes:
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 
-def legend_above(ax: Axes, handles: Sequence[Artist], *, columns: int = 5) -> None:
+def legend_above(ax: Axes, handles: Sequence[Artist]) -> None:
     """A legend over the axes, where it can hide no point."""
     if handles:
         ax.legend(
             handles=list(handles),
             loc="lower left",
             bbox_to_anchor=(0.0, 1.0),
-            ncols=columns,
-            frameon=False,
+            ncols=3,
+            columnspacing=1.2,
+            handletextpad=0.4,
             fontsize="small",
+            frameon=False,
         )
 
 

@@ -1,0 +1,95 @@
+"""``spm benchmark``: all baselines on the user's own screen."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scperturb_modules._keys import ScreenKeys
+from scperturb_modules.cli import _options as option
+from scperturb_modules.cli._input import read_priors
+from scperturb_modules.cli._prepare import labelled_screen, log_layer, show_checks
+from scperturb_modules.cli._results import check_folder, show_results, write_results
+
+
+class Scheme(StrEnum):
+    """Ways to hold out conditions that need nothing but the screen."""
+
+    combination = "combination"
+    unseen_gene = "unseen_gene"
+    unseen_single = "unseen_single"
+    unseen_context = "unseen_context"
+
+
+class Protocol(StrEnum):
+    """Whether the truth has controls of its own."""
+
+    strict = "strict"
+    published = "published"
+
+
+def benchmark(
+    screen: option.Screen,
+    perturbation_key: option.PerturbationKey,
+    out: option.Out,
+    control: option.Control = None,
+    sep: option.Sep = None,
+    guide_table: option.GuideTable = None,
+    layer: option.Layer = None,
+    batch_key: option.BatchKey = None,
+    cell_type_key: option.CellTypeKey = None,
+    library_size_key: Annotated[
+        str | None, typer.Option(help="Column of obs with each cell's total count, where genes were left out.")
+    ] = None,
+    target_sum: Annotated[
+        float | None, typer.Option(min=1, help="Counts per cell after normalisation; by default 10,000.")
+    ] = None,
+    n_top_genes: Annotated[
+        int | None, typer.Option(min=1, help="Keep so many variable genes (of training cells).")
+    ] = None,
+    prior: Annotated[
+        list[Path] | None, typer.Option(help="CSV, gene x feature: what is known of genes. Repeatable.")
+    ] = None,
+    scheme: Annotated[
+        list[Scheme] | None,
+        typer.Option(metavar="NAME", help=f"What is held out: {', '.join(Scheme)}; else what suits. Repeatable."),
+    ] = None,
+    n_folds: Annotated[int, typer.Option(min=1, help="Each condition is tested in one of so many folds.")] = 5,
+    protocol: Annotated[Protocol, typer.Option(help="strict: the truth has controls of its own.")] = Protocol.strict,
+    min_cells: Annotated[int, typer.Option(min=2, help="Conditions with fewer cells are not scored.")] = 30,
+    n_boot: Annotated[int, typer.Option(min=100, help="Bootstrap draws for the intervals.")] = 10_000,
+    seed: option.Seed = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Folds computed at the same time.")] = 1,
+    overwrite: option.Overwrite = False,
+) -> None:
+    """Compare all baselines on your screen: a table with intervals, figures, and a verdict in words.
+
+    Raw counts are normalised to log1p counts per 10,000 first. A column "split" of obs (train, val, test) is used.
+    """
+    check_folder(out, overwrite=overwrite)
+    priors = read_priors(prior or [])
+    adata = labelled_screen(screen, perturbation_key, control=control, sep=sep, guide_table=guide_table)
+    keys = ScreenKeys(layer=layer, batch_key=batch_key, cell_type_key=cell_type_key)
+    used = log_layer(adata, keys, target_sum=target_sum, library_size_key=library_size_key)
+    columns: dict[str, Any] = {"layer": used, "batch_key": batch_key, "cell_type_key": cell_type_key}
+    show_checks(adata, **columns)
+    from scperturb_modules import tl  # slow to import: wrong input is answered before
+
+    board = tl.benchmark(
+        adata,
+        scheme="auto" if scheme is None else [name.value for name in scheme],
+        n_folds=n_folds,
+        seed=seed,
+        protocol=protocol.value,
+        priors=priors or None,
+        min_cells=min_cells,
+        n_boot=n_boot,
+        n_top_genes=n_top_genes,
+        n_jobs=jobs,
+        **columns,
+    )
+    write_results(board, out)
+    show_results(board, out)

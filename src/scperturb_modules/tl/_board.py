@@ -96,7 +96,9 @@ class Benchmark:
     def verdict(self) -> str:
         """The result in sentences: the bar of each regime, then every contender against it."""
         failed = list(self.errors["predictor"]) if len(self.errors) else []
-        return _verdict.in_words(self._summary, self._room, self._verdicts, protocol=self._protocol, errors=failed)
+        return _verdict.in_words(
+            self._summary, self._room, self._verdicts, protocol=self._protocol, errors=failed, wins=self._wins
+        )
 
     def plot(self, *, metric: str = PRIMARY, regime: str | None = None, ax: Axes | None = None) -> Axes:
         """Draw the leaderboard; the same as ``spm.pl.leaderboard(board)``."""
@@ -158,6 +160,10 @@ class Benchmark:
     @cached_property
     def _verdicts(self) -> dict[tuple[str, str, str], Any]:
         return _verdict.judge(self._gains, self._room, protocol=self._protocol)
+
+    @cached_property
+    def _wins(self) -> dict[tuple[str, str], tuple[float, int]]:
+        return _ceilings.replicate_wins(self.replicates)
 
     @cached_property
     def _summary(self) -> pd.DataFrame:

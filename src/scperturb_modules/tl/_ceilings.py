@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -197,14 +197,24 @@ def quality(replicates: pd.DataFrame) -> pd.DataFrame:
         ``dynamic_range`` (1: the replicate is perfect, 0: no better than the mean), ``replicate_wins`` (share of
         conditions) and the number of conditions.
     """
-    lines = []
+    lines: list[tuple[Any, ...]] = []
     for metric in (name for name in METRICS if name in set(replicates["metric"])):
         rows = replicates[replicates["metric"] == metric]
         by = ["split_kind", *(["regime"] if METRICS[metric].kind == "dataset" else []), "stratum", "condition"]
         mean = rows.groupby(by)[[REPLICATE, *REFERENCES]].mean()
         found = metric_quality(metric, mean[REPLICATE], mean["mean_shift"])
-        lines.append((metric, *mean.mean(), found.dynamic_range, found.replicate_wins, found.n))
+        means = [mean[name].mean() for name in (REPLICATE, *REFERENCES)]
+        lines.append((metric, *means, found.dynamic_range, found.replicate_wins, found.n))
     return pd.DataFrame(lines, columns=QUALITY_COLUMNS)
+
+
+def replicate_wins(replicates: pd.DataFrame) -> dict[tuple[str, str], tuple[float, int]]:
+    """By split kind and regime: how often a replicate is better than the mean on the primary metric, of how many."""
+    if replicates.empty:
+        return {}
+    primary = replicates[replicates["metric"] == PRIMARY]
+    tables = {(split, regime): quality(rows).iloc[0] for (split, regime), rows in blocks(primary, REGIME)}
+    return {key: (float(row["replicate_wins"]), int(row["n"])) for key, row in tables.items()}
 
 
 def with_ceilings(table: pd.DataFrame, against: Yardstick, found: Ceilings) -> pd.DataFrame:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from scperturb_modules._errors import name_some
 from scperturb_modules.metrics import MANDATORY, METRICS, PRIMARY, Gain, Verdict, gaming_warnings, verdict
+from scperturb_modules.metrics._quality import ENOUGH_WINS
 from scperturb_modules.metrics._verdict import CANNOT_TELL, ENOUGH_ROOM, PUBLISHED
 from scperturb_modules.tl._summary import REGIME, blocks
 
+LOST = (
+    "Cannot tell a replicate from the mean on {regime}: one half of the cells predicts the other better than MeanShift "
+    "in {share} % of {n} conditions. Small gains in L2 mean little on these data."
+)
 NO_BAR = "No bar on {regime}: none of {mandatory} was run. Add spm.baselines.ALL to the predictors."
 
 
@@ -51,10 +56,12 @@ def in_words(
     *,
     protocol: str,
     errors: Sequence[str],
+    wins: Mapping[tuple[str, str], tuple[float, int]],
 ) -> str:
     """One paragraph per split kind and regime: the bar, then a sentence for each contender.
 
-    Models are contenders; where only baselines were run, those that are not mandatory in the regime are.
+    Models are contenders; where only baselines were run, those that are not mandatory in the regime are. ``wins`` is
+    the share of conditions in which a replicate is better than the mean on the primary metric, and their number.
     """
     several = summary["split_kind"].nunique() > 1
     paragraphs = []
@@ -71,7 +78,10 @@ def in_words(
             text = CANNOT_TELL.format(regime=regime, n=int(line["n"]), noise=noise)
             said = [text + (PUBLISHED if protocol == "published" else "")]
         # when the data cannot tell, the sentence is the same for every contender
-        sentences += list(dict.fromkeys(said)) + _gaming(rows)
+        sentences += [*dict.fromkeys(said), *_gaming(rows)]
+        share, n = wins.get((split, regime), (math.nan, 0))
+        if share < ENOUGH_WINS:
+            sentences.append(LOST.format(regime=regime, share=f"{100 * share:.0f}", n=n))
         paragraphs.append("\n".join(sentences))
     if errors:
         paragraphs.append(f"Failed and scored as no change: {name_some(sorted(set(errors)))}. See Benchmark.errors.")

@@ -247,8 +247,10 @@ def test_combination_tests_half_of_each_kind_of_pair():
     assert regimes.to_dict() == {"pair_2of2": 10, "pair_1of2": 3, "pair_0of2": 1}
     assert set(part(table, "val")["perturbation"].str.contains("+", regex=False)) == {True}
     assert len(part(table, "val")) == 1
-    other = drawn(adata, "combination", fold=1)
-    assert set(part(other, "test").index) != set(part(table, "test").index)
+    for fold in range(1, 6):
+        other = part(drawn(adata, "combination", n_folds=6, fold=fold), "test")
+        assert other["regime"].value_counts().equals(regimes)
+        assert set(other.index) != set(part(table, "test").index)
 
 
 def test_unseen_gene_covers_every_regime():
@@ -422,10 +424,16 @@ def test_read_split_gives_the_regimes_of_any_column():
 
 def test_the_record_agrees_with_the_column():
     labels, contexts = SHAPES["two_contexts"]
-    adata = design(labels, contexts, n_cells=3)
-    pp.split(adata, "unseen_single", cell_type_key="cell_type")
-    pd.testing.assert_frame_equal(record(adata)["conditions"], pp.read_split(adata, cell_type_key="cell_type"))
-    assert set(record(adata)["conditions"]["n_cells"]) == {3}
+    adata = design([label for i, label in enumerate(labels) for _ in range(1 + i % 3)], contexts)
+    adata = adata[np.random.default_rng(2).permutation(adata.n_obs)].copy()
+    pp.split(adata, "by_covariate", cell_type_key="cell_type")
+    table = record(adata)["conditions"]
+    pd.testing.assert_frame_equal(table, pp.read_split(adata, cell_type_key="cell_type"))
+    assert len(table) == len(labels) * 2
+    for row in table.itertuples():
+        own = (adata.obs["perturbation"] == row.perturbation) & (adata.obs["cell_type"] == row.cell_type)
+        assert set(adata.obs.loc[own, "split"]) == {row.split}
+        assert own.sum() == row.n_cells
 
 
 @pytest.mark.filterwarnings("ignore:Writing zarr v2")

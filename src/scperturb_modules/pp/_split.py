@@ -266,7 +266,7 @@ def _evaluation_controls(view: ScreenView, names: np.ndarray, share: float, seed
         n = len(group)
         n_held_out = min(max(rounded(share, n), 1), n - 1) if share > 0 else 0
         chosen.update(shuffled(group, seed, 0, CONTROLS)[:n_held_out])
-    return view.is_control & np.isin(names, sorted(chosen))
+    return np.isin(names, sorted(chosen))
 
 
 def _warn_of_few_controls(counts: pd.Series, view: ScreenView) -> None:

@@ -14,6 +14,9 @@ from scipy import sparse
 from scperturb_modules import datasets
 from scperturb_modules._errors import DataError, MissingKeyError
 from scperturb_modules._keys import ROOT, SIMULATION
+from scperturb_modules.datasets import SimulationSettings
+from scperturb_modules.datasets._simulate_effects import _along_graph
+from scperturb_modules.datasets._simulate_graph import draw_graph
 
 CLASSES = {"additive": 30, "synergy": 7, "suppression": 7, "epistasis": 6, "redundancy": 5, "neomorphic": 5}
 FEW_CELLS = {"n_cells": 2, "n_controls": 4}
@@ -204,6 +207,25 @@ def test_mediators_are_neighbours_and_carry_the_effect(default):
         assert all(default.var.loc[other, "module"] == default.var.loc[gene, "module"] for other in row)
         ranks.extend(log_rate.loc[gene].drop(gene).rank(ascending=False)[list(row)])
     assert np.median(ranks) <= 5
+
+
+def test_signal_leaves_through_the_mediators_and_fades():
+    settings = SimulationSettings(n_genes=40, n_perturbable=4, n_modules=3, n_pairs=0)
+    graph = draw_graph(settings, np.random.default_rng(0))
+    weight = np.zeros((40, 40))
+    for (first, second), value in zip(graph.edges, graph.weights, strict=True):
+        weight[first, second] = weight[second, first] = value
+    expected = np.zeros((4, 40))
+    for row, mediators in enumerate(graph.mediators):
+        signal = {gene: 0.6 for gene in mediators}
+        for _ in range(3):
+            arriving = dict.fromkeys(range(40), 0.0)
+            for gene, amount in signal.items():
+                expected[row, gene] += amount
+                for other in range(40):
+                    arriving[other] += 0.6 * amount * weight[gene, other] / weight[gene].sum()
+            signal = arriving
+    np.testing.assert_allclose(_along_graph(graph), expected, atol=1e-12)
 
 
 def test_target_gene_goes_down(default):

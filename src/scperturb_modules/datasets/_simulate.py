@@ -60,9 +60,9 @@ def simulate(preset: str = "default", *, seed: int = 0, **settings: Any) -> AnnD
     -------
     AnnData
         ``X`` log1p of counts per 10,000 (float32 CSR); ``layers["counts"]`` (int32 CSR); ``obs``: ``perturbation``
-        (canonical label, ``"control"``), ``batch``, ``cell_type`` (if several), ``guide_efficacy`` (0 in controls and
-        in cells whose guide failed), ``cell_state`` (first programme), ``n_counts``; ``var``: ``module``,
-        ``perturbable``. ``uns["scperturb_modules"]["simulation"]`` holds the truth:
+        (canonical label, ``"control"``), ``batch``, ``cell_type`` (if several), ``guide_efficacy`` (one factor per cell
+        on its whole effect; 0 in controls and in cells whose guides failed), ``cell_state`` (first programme),
+        ``n_counts``; ``var``: ``module``, ``perturbable``. ``uns["scperturb_modules"]["simulation"]`` holds the truth:
 
         - ``log_rate`` and ``delta_true``, (rows, genes) float64: planted change of the log rate, and the change of mean
           log1p CP10k that infinitely many cells would show; ``rows`` and ``genes`` name both (see

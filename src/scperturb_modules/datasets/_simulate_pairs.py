@@ -31,6 +31,7 @@ INTERACTION_CLASSES = {
     NEOMORPHIC: InteractionClass(0.08, 0.4, 0.4, novelty=2.0),
 }
 
+# ratio of the sizes of two effects from which on a pair is taken only for want of others
 MOST_UNEVEN = 2.2
 
 
@@ -126,7 +127,7 @@ def _choose_by_class(
     chosen: list[int] = []
     for name, n_wanted in zip(INTERACTION_CLASSES, _split(n_pairs, list(INTERACTION_CLASSES)), strict=True):
         # two genes are redundant only if they do the same, so the most alike of a module are taken; and where one
-        # effect dwarfs the other, every class looks like epistasis
+        # effect dwarfs the other, every class looks like epistasis (False sorts before True)
         last = unlikeness if seek_alike and name == REDUNDANCY else unevenness > MOST_UNEVEN
         candidates = by_class[name]
         chosen.extend(candidates[np.argsort(last[candidates], kind="stable")][:n_wanted])

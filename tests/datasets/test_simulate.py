@@ -217,7 +217,7 @@ def test_signal_leaves_through_the_mediators_and_fades():
         weight[first, second] = weight[second, first] = value
     expected = np.zeros((4, 40))
     for row, mediators in enumerate(graph.mediators):
-        signal = {gene: 0.6 for gene in mediators}
+        signal = dict.fromkeys(mediators, 0.6)
         for _ in range(3):
             arriving = dict.fromkeys(range(40), 0.0)
             for gene, amount in signal.items():

@@ -95,7 +95,7 @@ def evaluate(
     >>> model.train()
     >>> frame = spm.tl.evaluate(model.predict(), spm.pp.pseudobulk(adata), metrics=["l2_top1000"])
     >>> sorted(set(frame["regime"]))
-    ['single_unseen']
+    ['pair_1of2', 'single_unseen']
     """
     chosen = choose_metrics(metrics)
     against = yardstick(truth, list(pred.obs_names))

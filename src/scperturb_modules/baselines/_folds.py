@@ -23,6 +23,11 @@ def gene_folds(genes: Iterable[str], *, seed: int) -> dict[str, int]:
 
 
 def split_rows(genes: Sequence[tuple[str, ...]], folds: Mapping[str, int], fold: int) -> tuple[Index, Index]:
-    """Row numbers without any gene of a fold, and those with one: no held-out gene is in a training row."""
-    held_out = np.array([any(folds[gene] == fold for gene in row) for row in genes], dtype=bool)
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    """Row numbers without any gene of a fold, to train on, and those with genes of the fold only, to predict.
+
+    A combination of held-out and other genes is in neither: it would reward knowing the other genes.
+    """
+    in_fold = [[folds[gene] == fold for gene in row] for row in genes]
+    train = np.array([not any(inside) for inside in in_fold], dtype=bool)
+    held_out = np.array([all(inside) for inside in in_fold], dtype=bool)
+    return np.flatnonzero(train), np.flatnonzero(held_out)

@@ -75,19 +75,13 @@ class KernelFit(NamedTuple):
     components: Array
 
 
-class CrossValidation(NamedTuple):
-    """Squared errors of held-out scores: (n_penalties, K) with a penalty, (K,) when predicting zero."""
-
-    errors: Array
-    null: Array
-
-
 class PriorRegression(Baseline):
     """Kernel ridge regression of what the mean shift leaves over on a prior embedding of the perturbed genes.
 
     The response to a combination is a sum over its genes, so its kernel is the sum over pairs of genes. Residuals are
     reduced to principal component scores. Training conditions with an uncovered gene are left out; an uncovered gene
-    of a predicted condition adds nothing to the mean shift (status ``"no_embedding"``).
+    of a predicted condition adds nothing to the mean shift (status ``"no_embedding"``). Where held-out genes are not
+    predicted better than by the mean shift, by more than one standard error, the prediction is the mean shift.
     """
 
     needs_prior = True
@@ -122,21 +116,26 @@ class PriorRegression(Baseline):
             return None
         residual = np.array([data.delta[row] - data.mean_shift(source, len(data.genes[row])) for row in rows])
         components = principal_components(residual, MAX_COMPONENTS)
+        if not len(components):
+            return None
         scores = residual @ components.T
         incidence = incidence_of(perturbed, genes)
         kernel = GeneKernel(embedding.values[embedding.rows(genes)], self._linear)
         similarity = incidence @ (incidence @ kernel(kernel.values)).T
-        penalties = self._choose(cross_validate(similarity, scores, perturbed, seed=self.seed))
+        penalties = self._choose(held_out_gains(similarity, scores, perturbed, seed=self.seed))
         self._choices[source] = penalties
+        if not np.isfinite(penalties).any():
+            return None
         return KernelFit(kernel, incidence, ridge(similarity, scores, penalties), components)
 
     @abstractmethod
-    def _choose(self, validation: CrossValidation) -> Array:
-        """(K,) penalty of each component; infinite where zero is the better prediction."""
+    def _choose(self, gains: Array) -> Array:
+        """(K,) penalty of each component, infinite to predict zero, from :func:`held_out_gains`."""
 
-    @abstractmethod
     def _record_choices(self) -> None:
-        """Put the choices into ``fitted``."""
+        used = {source: choice[np.isfinite(choice)] for source, choice in self._choices.items()}
+        self._record("n_components", {source: len(choice) for source, choice in used.items()})
+        self._record("penalty", {source: float(choice[0]) for source, choice in used.items() if len(choice)})
 
 
 class EmbeddingLinear(PriorRegression):
@@ -148,36 +147,26 @@ class EmbeddingLinear(PriorRegression):
 
     _linear = True
 
-    def _choose(self, validation: CrossValidation) -> Array:
-        # error of the first K components with a penalty, the rest predicted as zero
-        gains = np.cumsum(validation.errors - validation.null, axis=1)
-        penalty, last = np.unravel_index(np.argmin(gains), gains.shape)
-        n_components = int(last) + 1 if gains[penalty, last] < 0 else 0
-        return np.where(np.arange(gains.shape[1]) < n_components, PENALTIES[penalty], np.inf)
-
-    def _record_choices(self) -> None:
-        finite = {source: choice[np.isfinite(choice)] for source, choice in self._choices.items()}
-        self._record("n_components", {source: len(choice) for source, choice in finite.items()})
-        self._record("penalty", {source: float(choice[0]) for source, choice in finite.items() if len(choice)})
+    def _choose(self, gains: Array) -> Array:
+        first_components = np.cumsum(gains, axis=2)
+        penalty, last = np.unravel_index(np.argmax(first_components.sum(axis=1)), gains.shape[::2])
+        n_components = int(last) + 1 if is_clear(first_components[penalty, :, last]) else 0
+        return np.where(np.arange(gains.shape[2]) < n_components, PENALTIES[penalty], np.inf)
 
 
 class KernelRidge(PriorRegression):
-    """Kernel ridge regression on the fused priors, one penalty per principal component of the response.
+    """Kernel ridge regression from the fused priors to the response, plus the mean.
 
-    Gaussian kernel with the median distance as bandwidth. Each component has its own penalty, chosen by
-    cross-validation over genes, and is left at zero where none beats that.
+    Gaussian kernel with the median distance as bandwidth; the penalty by cross-validation over genes. A penalty per
+    component was tried: it chases noise, and loses to the mean with a prior that says nothing.
     """
 
     _linear = False
 
-    def _choose(self, validation: CrossValidation) -> Array:
-        best = np.argmin(validation.errors, axis=0)
-        helps = validation.errors.min(axis=0) < validation.null
-        return np.where(helps, np.array(PENALTIES)[best], np.inf)
-
-    def _record_choices(self) -> None:
-        used = {source: int(np.isfinite(choice).sum()) for source, choice in self._choices.items()}
-        self._record("n_components", used)
+    def _choose(self, gains: Array) -> Array:
+        totals = gains.sum(axis=2)
+        penalty = int(np.argmax(totals.sum(axis=1)))
+        return np.full(gains.shape[2], PENALTIES[penalty] if is_clear(totals[penalty]) else np.inf)
 
 
 def principal_components(values: Array, most: int) -> Array:
@@ -205,22 +194,23 @@ def ridge(similarity: Array, scores: Array, penalties: Array) -> Array:
     return vectors @ (gain * (vectors.T @ scores))
 
 
-def cross_validate(
-    similarity: Array, scores: Array, perturbed: Sequence[tuple[str, ...]], *, seed: int
-) -> CrossValidation:
-    """Predict scores of conditions whose genes were held out, for every penalty."""
+def is_clear(gains: Array) -> bool:
+    """Whether gains (n,) have a mean above one standard error; the best of many settings gains by chance."""
+    return len(gains) > 1 and float(gains.mean()) > float(gains.std(ddof=1)) / np.sqrt(len(gains))
+
+
+def held_out_gains(similarity: Array, scores: Array, perturbed: Sequence[tuple[str, ...]], *, seed: int) -> Array:
+    """(n_penalties, n, K) how much less squared error than zero has, for n conditions whose genes were held out."""
     folds = gene_folds((gene for some in perturbed for gene in some), seed=seed)
-    errors = np.zeros((len(PENALTIES), scores.shape[1]))
-    null = np.zeros(scores.shape[1])
+    gains = [np.zeros((len(PENALTIES), 0, scores.shape[1]))]
     for fold in range(N_FOLDS):
         train, held_out = split_rows(perturbed, folds, fold)
-        if not len(train) or not len(held_out):
+        if not len(train):
             continue
         values, vectors = linalg.eigh(similarity[np.ix_(train, train)])
         across = similarity[np.ix_(held_out, train)] @ vectors
         rotated = vectors.T @ scores[train]
-        for i, penalty in enumerate(PENALTIES):
-            shrunken = rotated / (np.maximum(values, 0.0) + penalty)[:, None]
-            errors[i] += np.sum((scores[held_out] - across @ shrunken) ** 2, axis=0)
-        null += np.sum(scores[held_out] ** 2, axis=0)
-    return CrossValidation(errors, null)
+        positive = np.maximum(values, 0.0)[:, None]
+        predicted = np.array([across @ (rotated / (positive + penalty)) for penalty in PENALTIES])
+        gains.append(scores[held_out] ** 2 - (scores[held_out] - predicted) ** 2)
+    return np.concatenate(gains, axis=1)

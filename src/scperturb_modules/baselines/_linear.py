@@ -113,13 +113,13 @@ class Linear(Baseline):
         rows = self._data.rows_of(source)
         genes = [self._data.genes[row] for row in rows]
         folds = gene_folds((gene for some in genes for gene in some), seed=self.seed)
-        if len(folds) < N_FOLDS:
-            return PUBLISHED
         errors = np.zeros((len(N_COMPONENTS), len(PENALTIES)))
         for fold in range(N_FOLDS):
             train, held_out = split_rows(genes, folds, fold)
             if len(train) and len(held_out):
                 errors += self._fold_errors(rows[train], rows[held_out])
+        if not errors.any():
+            return PUBLISHED
         best = np.unravel_index(np.argmin(errors), errors.shape)
         return N_COMPONENTS[best[0]], PENALTIES[best[1]]
 

@@ -52,6 +52,18 @@ def genes_of(condition: str, *, control: str = CONTROL) -> tuple[str, ...]:
     return tuple(sorted(parts - {control, ""}))
 
 
+def is_canonical(label: str, *, control: str = CONTROL) -> bool:
+    """Whether a label is the canonical name of its condition.
+
+    >>> is_canonical("A+B"), is_canonical("B+A"), is_canonical("A+control")
+    (True, False, False)
+    """
+    return (
+        CONTEXT_SEPARATOR not in label
+        and canonical_condition(genes_of(label, control=control), control=control) == label
+    )
+
+
 def row_name(condition: str, context: str | None = None) -> str:
     """Name of a condition in a context: ``A+B`` or ``A+B|context``."""
     return condition if context is None else f"{condition}{CONTEXT_SEPARATOR}{context}"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from scperturb_modules import _keys
 from scperturb_modules._conditions import genes_of, parse_row_name
@@ -99,6 +98,8 @@ def welch(
         Statistic, degrees of freedom of Welch and Satterthwaite, two-sided p; float64 of the shape of ``delta``. No
         difference and no variance give ``t = 0, p = 1``; NaN where a side is a single cell.
     """
+    from scipy import stats
+
     se2_cells = np.maximum(se2 - se2_control, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = delta / np.sqrt(se2)
@@ -125,6 +126,8 @@ def _find_rows(truth: AnnData, condition: str | Sequence[str] | None) -> np.ndar
 def _affected_in_row(
     truth: AnnData, row: int, n_top: int, fdr: float, min_detection: float, exclude_targets: bool
 ) -> pd.DataFrame:
+    from scipy.stats import false_discovery_control
+
     delta, se2, se2_control, detection = (np.asarray(truth.layers[name][row]) for name in _LAYERS)
     obs = truth.obs.iloc[row]
     t, _, p = welch(delta, se2, se2_control, obs[_keys.N_CELLS], obs[_keys.N_CONTROLS])
@@ -136,7 +139,7 @@ def _affected_in_row(
     table.insert(0, _keys.PERTURBATION, condition)
     if _keys.CELL_TYPE in truth.obs:
         table.insert(1, _keys.CELL_TYPE, str(obs[_keys.CELL_TYPE]))
-    table["q"] = stats.false_discovery_control(table["p"]) if len(table) else table["p"]
+    table["q"] = false_discovery_control(table["p"]) if len(table) else table["p"]
     table = table.iloc[np.lexsort((table["gene"], -table["t"].abs()))]
     table["rank"] = np.arange(1, len(table) + 1)
     return table[(table["q"] < fdr) | (table["rank"] <= n_top)]

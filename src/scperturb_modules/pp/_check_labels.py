@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from scperturb_modules._conditions import CONTEXT_SEPARATOR, canonical_condition
+from scperturb_modules._conditions import CONTEXT_SEPARATOR, canonical_condition, is_canonical
 from scperturb_modules._errors import name_some
 from scperturb_modules._keys import PARTS
 from scperturb_modules.pp._facts import ERROR, NOTE, WARNING, Facts, Finding, Guard
@@ -81,16 +81,13 @@ def separator(facts: Facts) -> Finding | None:
 
 
 def canonical_labels(facts: Facts) -> Finding | None:
-    def canonical(label: str) -> str:
-        return canonical_condition(facts.targets(label), control=facts.keys.control)
-
-    wrong = [name for name in facts.conditions if CONTEXT_SEPARATOR in name or canonical(name) != name]
-    wrong = [name for name in wrong if not is_missing_name(name)]
+    control = facts.keys.control
+    wrong = [name for name in facts.conditions if not (is_canonical(name, control=control) or is_missing_name(name))]
     if not wrong:
         return None
     message = (
         f"{len(wrong)} labels of {facts.label_column} are not canonical: {name_some(wrong)}; {wrong[0]!r} is written "
-        f"{canonical(wrong[0])!r}."
+        f"{canonical_condition(facts.targets(wrong[0]), control=control)!r}."
     )
     mend = f"Call spm.pp.standardize_perturbations(adata, {facts.keys.perturbation_key!r})."
     return Finding(ERROR, len(wrong), message, mend)

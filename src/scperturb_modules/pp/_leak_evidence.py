@@ -14,7 +14,7 @@ from scperturb_modules import _keys
 from scperturb_modules._conditions import row_name
 from scperturb_modules._keys import TEST, ScreenKeys
 from scperturb_modules.pp._row_hash import hash_rows
-from scperturb_modules.pp._screen import _column, _parts
+from scperturb_modules.pp._screen import column_of, parts_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -35,13 +35,13 @@ class Evidence:
     def cells(self) -> pd.DataFrame:
         """Per cell: ``name``, ``label``, ``context`` ("" without contexts), ``part``, ``is_control``."""
         context_key = self.keys.cell_type_key
-        labels = _column(self.adata, self.keys.perturbation_key)
+        labels = column_of(self.adata, self.keys.perturbation_key)
         return pd.DataFrame(
             {
                 "name": self.adata.obs_names.to_numpy(dtype=object),
                 "label": labels,
-                "context": "" if context_key is None else _column(self.adata, context_key),
-                "part": _parts(self.adata, self.keys.split_key),
+                "context": "" if context_key is None else column_of(self.adata, context_key),
+                "part": parts_of(self.adata, self.keys.split_key),
                 "is_control": labels == self.keys.control,
             }
         )

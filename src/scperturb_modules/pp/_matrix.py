@@ -85,7 +85,7 @@ def group_moments(matrix: Any, codes: np.ndarray, n_groups: int) -> Moments:
     machine's, also for genes whose mean is large against their spread.
     """
     moments = Moments.zeros(n_groups, matrix.shape[1])
-    for rows, block in _row_blocks(matrix):
+    for rows, block in row_blocks(matrix):
         kept = codes[rows] >= 0
         if not kept.any():
             continue
@@ -94,7 +94,7 @@ def group_moments(matrix: Any, codes: np.ndarray, n_groups: int) -> Moments:
     return moments
 
 
-def _row_blocks(matrix: Any) -> Iterator[tuple[slice, sparse.csr_array]]:
+def row_blocks(matrix: Any) -> Iterator[tuple[slice, sparse.csr_array]]:
     if getattr(matrix, "format", None) == "csc":  # rows of a CSC matrix cannot be sliced cheaply
         matrix = (matrix if sparse.issparse(matrix) else matrix.to_memory()).tocsr()
     elements = _SPARSE_BLOCK if hasattr(matrix, "format") else _DENSE_BLOCK

@@ -10,12 +10,10 @@ import pandas as pd
 from scipy import sparse
 
 from scperturb_modules import _keys
-from scperturb_modules._conditions import genes_of
 from scperturb_modules._errors import DataError, ScreenWarning, name_some, require_key
 from scperturb_modules._keys import ScreenKeys
 from scperturb_modules.pp._labels import refuse_view
-from scperturb_modules.pp._provenance import record_provenance
-from scperturb_modules.pp._screen import resolve_screen
+from scperturb_modules.pp._variable_genes import mark_highly_variable
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -91,7 +89,7 @@ def normalize(
     logged = scaled.log1p().astype(np.float32)
     if n_top_genes is not None:
         keys = ScreenKeys(perturbation_key, control, None, None, cell_type_key, split_key)
-        _mark_highly_variable(adata, logged, n_top_genes, keys)
+        mark_highly_variable(adata, logged, n_top_genes, keys)
     if where != f"layers[{_keys.COUNTS!r}]":
         adata.layers[_keys.COUNTS] = counts.copy()
     adata.X = logged
@@ -164,23 +162,3 @@ def _library_size(counts: sparse.csr_matrix, adata: AnnData, key: str | None) ->
                 "counts of each cell over all genes; leave out library_size_key= if all genes are here."
             )
     return library
-
-
-def _mark_highly_variable(adata: AnnData, logged: sparse.csr_matrix, n_top_genes: int, keys: ScreenKeys) -> None:
-    import scanpy as sc
-    from anndata import AnnData
-
-    view = resolve_screen(adata, keys)
-    if not view.parts.any():
-        warnings.warn(
-            "There is no split: all cells choose the highly variable genes. Call spm.pp.split(adata, ...) before if "
-            "predictions for held-out conditions are to be scored.",
-            ScreenWarning,
-            stacklevel=3,
-        )
-    training = AnnData(logged[view.is_training], var=pd.DataFrame(index=adata.var_names))
-    n_top = min(n_top_genes, adata.n_vars)
-    marked = sc.pp.highly_variable_genes(training, n_top_genes=n_top, flavor="seurat", inplace=False)["highly_variable"]
-    perturbed = {gene for label in pd.unique(view.labels) for gene in genes_of(label, control=keys.control)}
-    adata.var[_keys.HIGHLY_VARIABLE] = marked.to_numpy() | adata.var_names.isin(perturbed)
-    record_provenance(adata, _keys.HIGHLY_VARIABLE, view.is_training, keys)

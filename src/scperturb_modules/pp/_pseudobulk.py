@@ -15,6 +15,7 @@ from scperturb_modules._keys import ScreenKeys
 from scperturb_modules.pp._controls import Controls, MatchedControl, find_controls, match_controls
 from scperturb_modules.pp._matrix import Moments, group_moments
 from scperturb_modules.pp._screen import ScreenView, resolve_screen
+from scperturb_modules.pp._split_table import CellRows
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -141,14 +142,7 @@ def _check_cells(view: ScreenView, used: np.ndarray, keys: ScreenKeys) -> None:
             f"obs[{keys.perturbation_key!r}] has no perturbed {'training ' if not used.all() else ''}cell, only "
             f"{keys.control!r}."
         )
-    table = pd.DataFrame({"label": view.labels, "context": view.contexts, "part": view.parts})[~view.is_control]
-    n_parts = table.drop_duplicates().groupby(["label", "context"]).size()
-    torn = [row_name(label, context or None) for label, context in n_parts.index[n_parts > 1]]
-    if torn:
-        raise DataError(
-            f"{len(torn)} conditions have cells in more than one part of obs[{keys.split_key!r}]: {name_some(torn)}. "
-            "All cells of a condition in a context belong to one part; spm.pp.split(adata, ...) makes such a split."
-        )
+    CellRows.of(view).part_of_row(view.parts, keys.split_key)
 
 
 def _groups(view: ScreenView, used: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scperturb_modules.pp._matrix import _row_blocks
+from scperturb_modules.pp._matrix import row_blocks
 
 
 def hash_rows(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -32,7 +32,7 @@ def hash_rows(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
     hashes = np.zeros(matrix.shape[0], np.uint64)
     n_nonzero = np.zeros(matrix.shape[0], np.int64)
     gene_code = _mix(np.arange(1, matrix.shape[1] + 1, dtype=np.uint64))
-    for rows, block in _row_blocks(matrix):
+    for rows, block in row_blocks(matrix):
         kept = block.data != 0
         cell = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))[kept]
         bits = block.data[kept].astype(np.float64).view(np.uint64)

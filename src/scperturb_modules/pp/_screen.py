@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from scperturb_modules._conditions import CONTEXT_SEPARATOR, canonical_condition, genes_of
+from scperturb_modules._conditions import is_canonical
 from scperturb_modules._errors import DataError, name_some, require_key
 from scperturb_modules._keys import PARTS, SPLIT, TEST, ScreenKeys
 
@@ -55,21 +55,22 @@ def resolve_screen(adata: AnnData, keys: ScreenKeys) -> ScreenView:
     if keys.layer is not None:
         require_key(keys.layer, adata.layers, "layers")
     n_cells = adata.n_obs
-    labels = _column(
+    labels = column_of(
         adata, keys.perturbation_key, mend="Call spm.pp.standardize_perturbations(adata, ...) to make it first."
     )
     _check_canonical(labels, keys)
     none = np.full(n_cells, "", dtype=object)
     return ScreenView(
         labels=labels,
-        contexts=none if keys.cell_type_key is None else _column(adata, keys.cell_type_key),
-        batches=none if keys.batch_key is None else _column(adata, keys.batch_key),
-        parts=_parts(adata, keys.split_key),
+        contexts=none if keys.cell_type_key is None else column_of(adata, keys.cell_type_key),
+        batches=none if keys.batch_key is None else column_of(adata, keys.batch_key),
+        parts=parts_of(adata, keys.split_key),
         control=keys.control,
     )
 
 
-def _column(adata: AnnData, key: str, *, mend: str = "") -> np.ndarray:
+def column_of(adata: AnnData, key: str, *, mend: str = "") -> np.ndarray:
+    """(N,) str of a column of ``obs``; a missing value is a DataError."""
     require_key(key, adata.obs.columns, "obs", mend=mend)
     column = adata.obs[key]
     text = column.astype(str).to_numpy(dtype=object)
@@ -83,12 +84,7 @@ def _column(adata: AnnData, key: str, *, mend: str = "") -> np.ndarray:
 
 
 def _check_canonical(labels: np.ndarray, keys: ScreenKeys) -> None:
-    wrong = [
-        label
-        for label in pd.unique(labels)
-        if CONTEXT_SEPARATOR in label
-        or canonical_condition(genes_of(label, control=keys.control), control=keys.control) != label
-    ]
+    wrong = [label for label in pd.unique(labels) if not is_canonical(label, control=keys.control)]
     if wrong:
         key = keys.perturbation_key
         raise DataError(
@@ -98,11 +94,12 @@ def _check_canonical(labels: np.ndarray, keys: ScreenKeys) -> None:
         )
 
 
-def _parts(adata: AnnData, split_key: str) -> np.ndarray:
+def parts_of(adata: AnnData, split_key: str) -> np.ndarray:
+    """(N,) train, val or test; ``""`` where there is no split column of the default name."""
     if split_key == SPLIT and SPLIT not in adata.obs:
         return np.full(adata.n_obs, "", dtype=object)
     mend = "Call spm.pp.split(adata, ...) first."
-    parts = _column(adata, split_key, mend=mend)
+    parts = column_of(adata, split_key, mend=mend)
     unknown = sorted(set(pd.unique(parts)) - set(PARTS))
     if unknown:
         raise DataError(

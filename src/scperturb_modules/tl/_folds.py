@@ -13,6 +13,7 @@ import numpy as np
 from scperturb_modules import _keys as keys
 from scperturb_modules import pp
 from scperturb_modules._errors import DataError
+from scperturb_modules.pp._variable_genes import mark_highly_variable
 from scperturb_modules.tl._yardstick import PUBLISHED, Yardstick, yardstick
 
 if TYPE_CHECKING:
@@ -216,10 +217,8 @@ def _most_variable(screen: AnnData, setup: keys.ScreenKeys, n_top_genes: int) ->
     """Keep genes that vary among training cells."""
     from scipy import sparse
 
-    from scperturb_modules.pp import _normalize
-
     values = sparse.csr_matrix(screen.X if setup.layer is None else screen.layers[setup.layer])
-    _normalize._mark_highly_variable(screen, values, n_top_genes, setup)
+    mark_highly_variable(screen, values, n_top_genes, setup)
     return screen[:, screen.var[keys.HIGHLY_VARIABLE].to_numpy()].copy()
 
 

@@ -122,6 +122,14 @@ def test_missing_rows_are_scored_as_no_change(truth, pred):
     expected = spm.tl.evaluate(silent, truth)
     np.testing.assert_array_equal(part["value"], expected["value"])
     assert set(expected.loc[expected["condition"].isin(absent), "status"]) == {"ok", "constant_prediction"}
+    # a row that says it failed may hold anything
+    failed = pred.copy()
+    failed.obs["status"] = ["error"] * 3 + ["ok"] * (failed.n_obs - 3)
+    failed.layers["delta"][:3] = np.nan
+    frame = spm.tl.evaluate(failed, truth)
+    np.testing.assert_array_equal(frame["value"], part["value"])
+    rows = frame[frame["condition"].isin(absent) & frame["value"].notna()]
+    assert set(rows["status"]) == {"error"}
     # sign_de20 of no change is 0: abstaining is not rewarded
     assert value(part, "sign_de20", absent[0]) == 0
 

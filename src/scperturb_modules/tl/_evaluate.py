@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -145,14 +146,13 @@ def answer(pred: AnnData, against: Yardstick) -> Answer:
             "the screen, in any order."
         )
     rows = pred.obs_names.get_indexer(list(against.names))
+    given = pred.obs[keys.STATUS].astype(str).to_numpy() if keys.STATUS in pred.obs else np.full(pred.n_obs, OK)
+    statuses = tuple(str(given[row]) if row >= 0 else MISSING for row in rows)
     delta = np.asarray(pred.layers[keys.DELTA], dtype=np.float64)[rows][:, columns]
-    delta[rows < 0] = 0.0
+    delta[np.isin(statuses, (MISSING, ERROR))] = 0.0
     broken = [name for name, row in zip(against.names, delta, strict=True) if not np.isfinite(row).all()]
     if broken:
         raise DataError(f"The prediction has NaN or infinite values in {len(broken)} rows: {name_some(broken)}.")
-    given = pred.obs[keys.STATUS].astype(str).to_numpy() if keys.STATUS in pred.obs else np.full(pred.n_obs, OK)
-    statuses = tuple(str(given[row]) if row >= 0 else MISSING for row in rows)
-    delta[np.isin(statuses, (MISSING, ERROR))] = 0.0
     return Answer(delta, delta, statuses)
 
 
@@ -287,9 +287,7 @@ def _row_names(table: pd.DataFrame) -> list[str]:
 
 
 def _warn_unknown_rows(pred: AnnData, truth: AnnData) -> None:
-    import warnings
-
-    unknown = [name for name in pred.obs_names if name not in set(truth.obs_names)]
+    unknown = list(pred.obs_names[~pred.obs_names.isin(truth.obs_names)])
     if unknown:
         warnings.warn(
             f"{len(unknown)} predicted rows were not measured and are not scored: {name_some(unknown)}.",

@@ -49,7 +49,7 @@ class Commands(TyperGroup):
             return _fail(f"{error.format_message()} (spm --help lists what there is)", WRONG_INPUT)
         except _INPUT_ERRORS as error:
             return _fail(str(error), WRONG_INPUT)
-        except (KeyboardInterrupt, typer.Abort):
+        except typer.Abort:  # typer makes it, or code 130, of Ctrl-C
             return _fail("interrupted", INTERRUPTED)
         except Exception as error:  # noqa: BLE001 - a user must never meet a traceback unasked
             if "--debug" in given:

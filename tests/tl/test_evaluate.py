@@ -157,6 +157,16 @@ def test_few_cells_leave_the_condition_out_of_all(screen, pred):
     np.testing.assert_allclose(kept["value"], others["value"], rtol=1e-12)
 
 
+def test_conditions_of_one_cell(screen, pred):
+    """They have no standard error: no gene is called, and the other metrics stand."""
+    labels = screen.obs["perturbation"]
+    alone = screen[(labels == "control") | ~labels.duplicated()].copy()
+    frame = spm.tl.evaluate(pred, spm.pp.pseudobulk(alone), min_cells=1).set_index("metric")
+    assert set(frame.loc["mse_de20", "status"]) == set(frame.loc["auprc_de", "status"]) == {"few_genes"}
+    assert set(frame.loc[["collapse"], "status"]) == {"few_conditions"}
+    assert frame.loc["l2_top1000", "value"].notna().all() and frame.loc["pearson_delta", "value"].notna().all()
+
+
 def test_too_few_conditions_are_said(truth, pred):
     few = truth[[*truth.obs_names[truth.obs["split"] == "train"], *pred.obs_names[:9]]].copy()
     frame = spm.tl.evaluate(pred[:9].copy(), few, metrics=["pds_l1", "collapse"])

@@ -201,6 +201,7 @@ def _across(against: Yardstick, said: Answer, metric: Metric, enough: np.ndarray
 
 def _dataset(against: Yardstick, said: Answer, metric: Metric, enough: np.ndarray) -> Iterator[dict[str, Any]]:
     truth, prediction = _sides(against, said, metric)
+    enough = enough & ~np.isnan(against.noise).any(axis=1)  # one cell has no noise to subtract
     groups = list(zip(against.regimes, against.contexts, strict=True))
     for regime, context in dict.fromkeys(groups):
         inside = np.array([group == (regime, context) for group in groups]) & enough

@@ -201,7 +201,7 @@ def yardstick(truth: AnnData, names: Sequence[str] | None = None) -> Yardstick:
         se2_control=_layer(truth, keys.SE2_CONTROL)[scored],
         detection=_layer(truth, keys.DETECTION)[scored],
         center=_means(difference, same_context),
-        se2_pooled=_means(se2, np.where(same_context.any(1, keepdims=True), same_context, is_test)),
+        se2_pooled=np.nan_to_num(_means(se2, np.where(same_context.any(1, keepdims=True), same_context, is_test))),
         control_mean=control_mean.T[[contexts.index(context or "") for _, context in rows]],
         protocol=str(record["protocol"]),
     )

@@ -19,6 +19,7 @@ extensions = [
 ]
 # no intersphinx: it would fetch, and a build without a network has to pass
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+autosummary_generate_overwrite = True
 nb_execution_mode = "off"
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3

@@ -51,7 +51,8 @@ def ratio_interval(numerator: ArrayLike, denominator: ArrayLike, *, n_boot: int 
 
     Returns
     -------
-    The ratio; NaN where the denominator sums to 0 (1 where both sides are equal everywhere).
+    Interval
+        The ratio; NaN where the denominator sums to 0 (1 where both sides are equal everywhere).
 
     Examples
     --------

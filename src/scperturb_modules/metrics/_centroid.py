@@ -34,7 +34,8 @@ def l2(truth: ArrayLike, prediction: ArrayLike) -> Score:
 
     Returns
     -------
-    The distance (natural-log units) and ``ok``, or NaN and ``few_genes``.
+    value, status
+        The distance (natural-log units) and ``ok``, or NaN and ``few_genes``.
 
     Raises
     ------

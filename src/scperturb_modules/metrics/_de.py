@@ -45,7 +45,8 @@ def top_genes(control_mean: ArrayLike, names: Sequence[str], n: int = N_TOP) -> 
 
     Returns
     -------
-    Column indices, highest mean first.
+    ndarray of int
+        Column indices, highest mean first.
 
     Examples
     --------
@@ -72,7 +73,8 @@ def de_genes(t: ArrayLike, detection: ArrayLike, exclude: Sequence[int] | Indice
 
     Returns
     -------
-    Column indices, largest first.
+    ndarray of int
+        Column indices, largest first.
 
     Examples
     --------
@@ -141,7 +143,8 @@ def de_score(prediction: ArrayLike, se2_pooled: ArrayLike) -> NDArray[np.float64
 
     Returns
     -------
-    (..., G) scores, not negative.
+    ndarray
+        (..., G) scores, not negative.
 
     Examples
     --------
@@ -168,8 +171,9 @@ def average_precision(truth: ArrayLike, prediction: ArrayLike) -> Score:
 
     Returns
     -------
-    The area and ``ok``; the share of changed genes and ``constant_prediction`` for a score that ranks nothing; NaN
-    with ``no_true_de``, ``all_de`` or ``few_genes``.
+    value, status
+        The area and ``ok``; the share of changed genes and ``constant_prediction`` for a score that ranks nothing; NaN
+        with ``no_true_de``, ``all_de`` or ``few_genes``.
 
     Raises
     ------

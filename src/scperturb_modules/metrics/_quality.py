@@ -48,7 +48,8 @@ def metric_quality(metric: str, positive: ArrayLike, negative: ArrayLike) -> Qua
 
     Returns
     -------
-    Dynamic range fraction and share of wins (after Miller et al. 2025); NaN without a common condition.
+    Quality
+        Dynamic range fraction and share of wins (after Miller et al. 2025); NaN without a common condition.
 
     Examples
     --------
@@ -83,7 +84,9 @@ def gaming_warnings(model: str, improved: Iterable[str], *, slope: float, collap
 
     Returns
     -------
-    One sentence for each of the two that is out of range; empty when none is, or when only the primary metric improved.
+    list of str
+        One sentence for each of the two that is out of range; empty when none is, or when only
+        the primary metric improved.
 
     Examples
     --------

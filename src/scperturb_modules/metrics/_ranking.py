@@ -37,8 +37,9 @@ def pds_l1(truth: ArrayLike, prediction: ArrayLike, excluded: Excluded | None = 
 
     Returns
     -------
-    (P,) scores and ``ok``; all NaN and ``few_conditions`` below 10 conditions, ``few_genes`` where fewer than 5 genes
-    stay.
+    scores, status
+        (P,) scores and ``ok``; all NaN and ``few_conditions`` below 10 conditions, ``few_genes`` where fewer
+        than 5 genes stay.
 
     Raises
     ------

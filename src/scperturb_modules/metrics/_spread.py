@@ -33,8 +33,9 @@ def collapse(truth: ArrayLike, prediction: ArrayLike, noise: ArrayLike) -> Score
 
     Returns
     -------
-    The ratio and ``ok``, or NaN with ``few_conditions`` (below 10), ``few_genes`` or ``constant_truth`` (no spread
-    beyond noise).
+    value, status
+        The ratio and ``ok``, or NaN with ``few_conditions`` (below 10), ``few_genes`` or ``constant_truth`` (no spread
+        beyond noise).
 
     Raises
     ------

@@ -81,8 +81,9 @@ def compare(
 
     Returns
     -------
-    The gain, its interval and tests. The interval is bias-corrected and accelerated (Efron 1987) from 40 clusters on,
-    studentised for 10 to 39, absent below; percentile where the acceleration is undefined.
+    Gain
+        The gain, its interval and tests. The interval is bias-corrected and accelerated (Efron 1987) from 40
+        clusters on, studentised for 10 to 39, absent below; percentile where the acceleration is undefined.
 
     Raises
     ------
@@ -149,7 +150,8 @@ def sign_flip_test(differences: ArrayLike, *, n_draws: int = N_BOOT, seed: int =
 
     Returns
     -------
-    The p-value: the share of sign vectors (the observed one counted) with a sum at least as far from 0.
+    float
+        The p-value: the share of sign vectors (the observed one counted) with a sum at least as far from 0.
 
     Examples
     --------

@@ -85,7 +85,8 @@ def settle(score: Score, *, n_cells: int, missing: bool = False, min_cells: int 
 
     Returns
     -------
-    The value and its status.
+    value, status
+        The value and its status.
 
     Examples
     --------

@@ -96,13 +96,14 @@ def verdict(
 
     Returns
     -------
-    The word and the sentence. Rules, first match:
+    Verdict
+        The word and the sentence. Rules, first match:
 
-    - fewer than 10 conditions, room below .2, or no interval: *cannot tell*;
-    - the interval against a baseline lies below 0: *worse*, the baseline it loses to most is named;
-    - all intervals lie above 0: *beats*, the baseline with the smallest gain is named;
-    - only the shrunken or fitted sum is not beaten, the shrunken one among them: *shrinkage only*;
-    - else *no better*, with the unbeaten baseline of smallest gain.
+        - fewer than 10 conditions, room below .2, or no interval: *cannot tell*;
+        - the interval against a baseline lies below 0: *worse*, the baseline it loses to most is named;
+        - all intervals lie above 0: *beats*, the baseline with the smallest gain is named;
+        - only the shrunken or fitted sum is not beaten, the shrunken one among them: *shrinkage only*;
+        - else *no better*, with the unbeaten baseline of smallest gain.
 
     Raises
     ------
@@ -201,7 +202,8 @@ def plan_power(n_conditions: int, sd: float, gain: float, *, alpha: float = 0.05
 
     Returns
     -------
-    The power between 0 and 1, from the shifted t distribution with ``n_conditions - 1`` degrees of freedom.
+    float
+        The power between 0 and 1, from the shifted t distribution with ``n_conditions - 1`` degrees of freedom.
 
     Raises
     ------
@@ -224,7 +226,8 @@ def plan(n_conditions: int, sd: float, *, power: float = 0.8, alpha: float = 0.0
 
     Returns
     -------
-    The gain as a share: .06 is 6 % less error.
+    float
+        The gain as a share: .06 is 6 % less error.
 
     Examples
     --------

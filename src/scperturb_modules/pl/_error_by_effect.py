@@ -48,7 +48,8 @@ def error_by_effect(
 
     Returns
     -------
-    The axes drawn in.
+    Axes
+        The axes drawn in.
 
     Raises
     ------

@@ -54,7 +54,8 @@ def leaderboard(
 
     Returns
     -------
-    The axes drawn in.
+    Axes
+        The axes drawn in.
 
     Raises
     ------

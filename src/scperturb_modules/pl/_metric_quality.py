@@ -30,7 +30,8 @@ def metric_quality(quality: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
     Returns
     -------
-    The axes drawn in.
+    Axes
+        The axes drawn in.
 
     Examples
     --------

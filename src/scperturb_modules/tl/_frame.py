@@ -77,7 +77,8 @@ def as_results(table: pd.DataFrame, **constants: Any) -> pd.DataFrame:
 
     Returns
     -------
-    A new table; categories are sorted text, so that a CSV file gives the same ones back.
+    DataFrame
+        A new table; categories are sorted text, so that a CSV file gives the same ones back.
     """
     wide = table.assign(**constants)
     unknown = sorted(set(wide.columns) - set(COLUMNS))
@@ -124,7 +125,8 @@ def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
 
     Returns
     -------
-    The table, with the columns of ``Benchmark.frame``.
+    DataFrame
+        The table, with the columns of ``Benchmark.frame``.
 
     Raises
     ------

@@ -78,3 +78,30 @@ def test_cross_validation_finds_a_planted_bilinear_law(make_training, fit):
     linear = fit(baselines.Linear, training).predict(asked).layers["delta"]
     mean = fit(baselines.MeanShift, training).predict(asked).layers["delta"]
     assert np.linalg.norm(linear - truth) < 0.3 * np.linalg.norm(mean - truth)
+
+
+def test_the_setting_with_the_least_held_out_error_is_chosen(make_training, fit):
+    """Against a plain loop over folds and settings that computes every error in full."""
+    from scperturb_modules.baselines._folds import gene_folds, split_rows
+    from scperturb_modules.baselines._linear import N_COMPONENTS, PENALTIES
+
+    rng = np.random.default_rng(0)
+    loadings = rng.normal(size=(40, 3))
+    names = [f"G{i:02d}" for i in range(30)]
+    training = make_training({name: loadings @ loadings[i] + 3 * rng.normal(size=40) for i, name in enumerate(names)})
+    delta, column = training.layers["delta"], {gene: i for i, gene in enumerate(training.var_names)}
+    genes = [(name,) for name in names]
+    errors = {}
+    for n_components in N_COMPONENTS:
+        for penalty in PENALTIES:
+            errors[n_components, penalty] = 0.0
+            for fold in range(5):
+                train, held_out = split_rows(genes, gene_folds(names, seed=0), fold)
+                scores = gene_scores(training.X[train], n_components)
+                offset = delta[train].mean(axis=0)
+                known = perturbed_scores([genes[i] for i in train], scores, column)
+                weights = solve_weights(delta[train] - offset, scores, known, penalty)
+                asked = perturbed_scores([genes[i] for i in held_out], scores, column)
+                errors[n_components, penalty] += np.sum((delta[held_out] - offset - asked @ weights.T @ scores.T) ** 2)
+    settings = fit(baselines.Linear, training).settings
+    assert (settings["n_components"]["all"], settings["penalty"]["all"]) == min(errors, key=errors.get)

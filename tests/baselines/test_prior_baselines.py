@@ -219,3 +219,27 @@ def test_the_number_of_neighbours_is_chosen_by_their_noise(make_training, fit):
         priors=pd.DataFrame(places, index=names),
     )
     assert twins.settings["chosen_k"] == {"all": 1}
+
+
+@pytest.mark.parametrize("baseline", [baselines.EmbeddingLinear, baselines.KernelRidge])
+def test_a_prior_that_says_nothing_is_mostly_left_alone(baseline, groups, make_training, fit):
+    """The best of many settings gains by chance on permuted genes; one standard error stops most of that."""
+    changes, table = groups
+    training, rng = make_training(changes), np.random.default_rng(2)
+    decoys = [table.set_axis(rng.permutation(table.index)) for _ in range(12)]
+    models = [fit(baseline, training, priors=decoy) for decoy in decoys]
+    unused = [model for model in models if model.settings["n_components"]["all"] == 0]
+    assert len(unused) >= 8
+    mean = fit(baselines.MeanShift, training).predict(["G00"])
+    np.testing.assert_array_equal(unused[0].predict(["G00"]).layers["delta"], mean.layers["delta"])
+    assert unused[0].predict(["G00"]).obs["anchor"].tolist() == ["mean"]
+
+
+def test_a_gain_is_clear_above_one_standard_error():
+    from scperturb_modules.baselines._kernel import is_clear
+
+    noise = np.array([-1.0, 1.0, -1.0, 1.0])  # standard error 0.577
+    assert not is_clear(noise + 0.5)
+    assert is_clear(noise + 0.6)
+    assert not is_clear(np.array([3.0]))
+    assert not is_clear(np.array([]))

@@ -28,8 +28,8 @@ class Additive(Baseline):
     >>> spm.baselines.Additive.setup_anndata(adata)
     >>> model = spm.baselines.Additive(adata)
     >>> model.train()
-    >>> model.predict(["B+A"]).obs_names.tolist()
-    ['A+B']
+    >>> model.predict(["G10+G08"]).obs_names.tolist()
+    ['G08+G10']
     """
 
     @classmethod

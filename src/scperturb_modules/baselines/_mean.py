@@ -26,7 +26,7 @@ class NoChange(Baseline):
     >>> spm.baselines.NoChange.setup_anndata(adata)
     >>> model = spm.baselines.NoChange(adata)
     >>> model.train()
-    >>> float(abs(model.predict(["A", "B"]).layers["delta"]).max())
+    >>> float(abs(model.predict(["G08", "G08+G10"]).layers["delta"]).max())
     0.0
     """
 

@@ -88,7 +88,7 @@ def test_the_setting_with_the_least_held_out_error_is_chosen(make_training, fit)
     rng = np.random.default_rng(0)
     loadings = rng.normal(size=(40, 3))
     names = [f"G{i:02d}" for i in range(30)]
-    training = make_training({name: loadings @ loadings[i] + 3 * rng.normal(size=40) for i, name in enumerate(names)})
+    training = make_training({name: loadings @ loadings[i] + 0.3 * rng.normal(size=40) for i, name in enumerate(names)})
     delta, column = training.layers["delta"], {gene: i for i, gene in enumerate(training.var_names)}
     genes = [(name,) for name in names]
     errors = {}

@@ -85,7 +85,9 @@ def draw(runs: pd.DataFrame, ax: Axes) -> None:
             label = "expected" if i == j == 0 else None
             ax.hlines(chosen["expected"].mean(), at - 0.16, at + 0.16, color="black", linewidth=2, label=label)
         ax.scatter([], [], s=20, color=colour, label=f"{protocol} protocol")
-    ax.set_xticks(range(len(DESIGNS)), [f"{cells} cells per condition,\n{controls} controls" for cells, controls in DESIGNS])
+    ax.set_xticks(
+        range(len(DESIGNS)), [f"{cells} cells per condition,\n{controls} controls" for cells, controls in DESIGNS]
+    )
     ax.set_ylabel("Pearson of change, training mean")
     ax.set_title("Screens without any effect")
     ax.legend(frameon=False)
@@ -102,8 +104,8 @@ def page(table: pd.DataFrame) -> str:
         "Made by `python benchmarks/shared_control_trap.py`. In these simulated screens no perturbation does anything. "
         f"Mean over {N_SEEDS} screens of the Pearson of change that the training mean reaches on held-out conditions; "
         "*expected* is the formula in [How predictions are judged](../evaluation.md).\n\n"
-        "```{image} shared_control_trap.png\n:alt: Pearson of the training mean on screens without effect; high under the "
-        "published protocol, zero under the strict one\n```\n\n"
+        "```{image} shared_control_trap.png\n:alt: Pearson of the training mean on screens without effect; high under "
+        "the published protocol, zero under the strict one\n```\n\n"
         "| cells per condition | controls | protocol | expected | Pearson of change | sd over screens |\n"
         f"|---|---|---|---|---|---|\n{rows}\n"
     )

@@ -61,10 +61,11 @@ def test_a_screen_that_cannot_rank_says_so(shared_data):
     spm.pp.standardize_perturbations(adata, "perturbation")
     spm.pp.normalize(adata, library_size_key="ncounts_full")
     board = spm.tl.benchmark(adata, scheme="unseen_single", cell_type_key="stimulation", n_boot=1000)
-    assert "Cannot tell a replicate from the mean on single_unseen" in board.verdict()
+    assert "Cannot tell on single_unseen: 20 test conditions" in board.verdict()
+    assert "These data cannot rank models" in board.verdict()
     assert board.quality().set_index("metric").loc[PRIMARY, "replicate_wins"] < 0.5
     # nothing is learned about a gene: no predictor beats the mean
     primary = board.summary().query("metric == @PRIMARY").set_index("model")
-    assert primary.index[0] == "MeanShift" and "beats" not in set(primary["verdict"])
+    assert primary.index[0] == "MeanShift" and set(primary["verdict"]) == {"cannot tell"}
     # 20 targets in two states are 20 clusters, not 40
     assert set(primary["n"]) == {20}

@@ -100,6 +100,18 @@ def test_cannot_tell_without_an_interval_or_a_floor():
         assert judge(room=room).word == "beats"
 
 
+def test_cannot_tell_where_a_replicate_loses_to_the_mean():
+    result = judge(replicate_wins=0.1)
+    assert result.word == "cannot tell"
+    assert result.text == (
+        "Cannot tell on pair_2of2: 62 test conditions, replicate noise explains 40.0 % of the error. These data cannot "
+        "rank models: one half of the cells is closer to the other than the training mean is in only 10 % of conditions."
+    )
+    for known in (0.5, 1.0, math.nan, None):
+        assert judge(replicate_wins=known).word == "beats"
+    assert "cannot rank" not in judge(n=9, replicate_wins=0.9).text
+
+
 def test_published_scores_say_so():
     suffix = " Scores use shared controls and are comparable to the literature only."
     for options in ({}, {"n": 5}, {"gains": {"Additive": LOST}}):

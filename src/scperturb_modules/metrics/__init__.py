@@ -19,7 +19,7 @@ from scperturb_modules.metrics._statistics import (
 )
 from scperturb_modules.metrics._status import STATUSES, settle
 from scperturb_modules.metrics._table import CORE, METRICS, PRIMARY, Metric
-from scperturb_modules.metrics._verdict import MANDATORY, Verdict, plan, plan_power, verdict
+from scperturb_modules.metrics._verdict import MANDATORY, Verdict, cannot_tell, plan, plan_power, verdict
 
 __all__ = [
     "CORE",
@@ -33,6 +33,7 @@ __all__ = [
     "Quality",
     "Verdict",
     "average_precision",
+    "cannot_tell",
     "collapse",
     "compare",
     "de_genes",

@@ -34,6 +34,10 @@ shift stand everywhere: on weak screens they are the strongest, and beating a su
 ENOUGH_ROOM = 0.2
 """With less room (``1 - floor^2 / error^2``) replicate noise explains most of the error of the best baselines."""
 
+ENOUGH_REPLICATES = 0.5
+"""Where a replicate of the experiment (half of the cells) is closer to the truth than the training mean in fewer
+conditions than this, small gains come from handling noise, and no ranking is trusted."""
+
 BEATS = (
     "{model} beats the baselines on {regime}: L2 {gain} % lower than {closest} "
     "(95 % CI {low} to {high}, n = {n} conditions)."
@@ -45,6 +49,10 @@ NO_BETTER = (
 WORSE = "{model} is worse than {baseline} on {regime} ({gain} %, CI {low} to {high}). Do not use it here."
 CANNOT_TELL = "Cannot tell on {regime}: {n} test conditions, replicate noise explains {noise} % of the error."
 CANNOT_TELL_NO_FLOOR = "Cannot tell on {regime}: {n} test conditions."
+CANNOT_RANK = (
+    " These data cannot rank models: one half of the cells is closer to the other than the training mean is in only "
+    "{share} % of conditions."
+)
 SHRINKAGE_ONLY = "{model} beats plain additive, but not the shrunken sum: no evidence that interactions were learned."
 PUBLISHED = " Scores use shared controls and are comparable to the literature only."
 PROVISIONAL = " Provisional: fewer than 20 conditions."
@@ -70,6 +78,7 @@ def verdict(
     *,
     n: int,
     room: float | None,
+    replicate_wins: float | None = None,
     protocol: str = "strict",
     seed_sd: float | None = None,
 ) -> Verdict:
@@ -89,6 +98,8 @@ def verdict(
     room
         ``1 - floor^2 / error^2`` of the best baseline: the share of its squared error that replicate noise does not
         explain. None or NaN where it is not known.
+    replicate_wins
+        Share of conditions in which a replicate is better than the training mean on the primary metric, if known.
     protocol
         ``"strict"`` or ``"published"``.
     seed_sd
@@ -99,7 +110,8 @@ def verdict(
     Verdict
         The word and the sentence. Rules, first match:
 
-        - fewer than 10 conditions, room below .2, or no interval: *cannot tell*;
+        - fewer than 10 conditions, no interval, room below .2, or a replicate that wins in less than half of the
+          conditions: *cannot tell*;
         - the interval against a baseline lies below 0: *worse*, the baseline it loses to most is named;
         - all intervals lie above 0: *beats*, the baseline with the smallest gain is named;
         - only the shrunken or fitted sum is not beaten, the shrunken one among them: *shrinkage only*;
@@ -120,17 +132,50 @@ def verdict(
     SCBIG beats the baselines on measured: L2 10.0 % lower than NoChange (95 % CI 10.0 to 10.0, n = 30 conditions).
     """
     mandatory = _mandatory(model, regime, comparisons)
-    word, text = _judge(model, regime, mandatory, n, room)
+    no_interval = any(math.isnan(gain.low) or math.isnan(gain.high) for gain in mandatory.values())
+    silent = cannot_tell(regime, n=n, room=room, replicate_wins=replicate_wins, no_interval=no_interval)
+    suffix = PUBLISHED if protocol == "published" else ""
+    if silent is not None:
+        return Verdict("cannot tell", silent + suffix)
+    word, text = _judge(model, regime, mandatory, n)
     if seed_sd is not None and word == "beats" and min(gain.gain for gain in mandatory.values()) < seed_sd:
         text += SEED_NOISE.format(seed_sd=_percent(seed_sd))
-    if word != "cannot tell" and n < FIRM_CLUSTERS:
+    if n < FIRM_CLUSTERS:
         text += PROVISIONAL
     absent = [name for name in MANDATORY[regime] if name not in comparisons and name != model]
-    if absent and word != "cannot tell":
+    if absent:
         text += NOT_COMPARED.format(absent=", ".join(absent))
-    if protocol == "published":
-        text += PUBLISHED
-    return Verdict(word, text)
+    return Verdict(word, text + suffix)
+
+
+def cannot_tell(
+    regime: str,
+    *,
+    n: int,
+    room: float | None,
+    replicate_wins: float | None = None,
+    no_interval: bool = False,
+) -> str | None:
+    """The sentence for a regime in which the data cannot rank predictors; None where they can.
+
+    Parameters are those of :func:`verdict`; ``no_interval`` says that a comparison has none.
+
+    Examples
+    --------
+    >>> cannot_tell("pair_2of2", n=9, room=0.75)
+    'Cannot tell on pair_2of2: 9 test conditions, replicate noise explains 25.0 % of the error.'
+    """
+    known_room = room is not None and not math.isnan(room)
+    little_room = room is not None and room < ENOUGH_ROOM
+    lost = replicate_wins is not None and replicate_wins < ENOUGH_REPLICATES
+    if not (n < MIN_CLUSTERS or no_interval or little_room or lost):
+        return None
+    text = CANNOT_TELL_NO_FLOOR.format(regime=regime, n=n)
+    if room is not None and known_room:
+        text = CANNOT_TELL.format(regime=regime, n=n, noise=_percent(min(1.0, max(0.0, 1.0 - room))))
+    return (
+        text + CANNOT_RANK.format(share=f"{100 * replicate_wins:.0f}") if lost and replicate_wins is not None else text
+    )
 
 
 def _mandatory(model: str, regime: str, comparisons: Mapping[str, Gain]) -> dict[str, Gain]:
@@ -145,14 +190,7 @@ def _mandatory(model: str, regime: str, comparisons: Mapping[str, Gain]) -> dict
     return found
 
 
-def _judge(model: str, regime: str, gains: dict[str, Gain], n: int, room: float | None) -> tuple[Word, str]:
-    known_room = room is not None and not math.isnan(room)
-    no_interval = any(math.isnan(gain.low) or math.isnan(gain.high) for gain in gains.values())
-    if n < MIN_CLUSTERS or no_interval or (room is not None and room < ENOUGH_ROOM):
-        if room is None or not known_room:
-            return "cannot tell", CANNOT_TELL_NO_FLOOR.format(regime=regime, n=n)
-        noise = _percent(min(1.0, max(0.0, 1.0 - room)))
-        return "cannot tell", CANNOT_TELL.format(regime=regime, n=n, noise=noise)
+def _judge(model: str, regime: str, gains: dict[str, Gain], n: int) -> tuple[Word, str]:
     hardest_first = sorted(gains, key=lambda name: gains[name].gain)
     losing = [name for name in hardest_first if gains[name].high < 0]
     unbeaten = [name for name in hardest_first if gains[name].low <= 0]

@@ -159,7 +159,7 @@ class Benchmark:
 
     @cached_property
     def _verdicts(self) -> dict[tuple[str, str, str], Any]:
-        return _verdict.judge(self._gains, self._room, protocol=self._protocol)
+        return _verdict.judge(self._gains, self._room, self._wins, protocol=self._protocol)
 
     @cached_property
     def _wins(self) -> dict[tuple[str, str], tuple[float, int]]:

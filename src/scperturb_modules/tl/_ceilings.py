@@ -91,20 +91,20 @@ def ceilings(
     if not len(enough):
         return nothing
     rows = [against.names[p] for p in enough]
+    means, tables = [], []
     try:
-        halves = list(baselines.replicate_halves(screen, rows, **vars(setup), n_repeats=N_HALVES, seed=seed))
+        # one pair of halves at a time: each has all layers of a pseudobulk
+        for first, second in baselines.replicate_halves(screen, rows, **vars(setup), n_repeats=N_HALVES, seed=seed):
+            means.append((first.X, second.X))
+            half = _half(against, enough, second)
+            tables += list(_scored_against_half(half, first, references, enough, metrics))
     except DataError as error:
         logger.warning("no replicates, so the noise floor is unknown: %s", error)
         return nothing
     in_top = np.zeros((len(rows), len(against.var_names)), dtype=bool)
     for mask, p in zip(in_top, enough, strict=True):
         mask[against.top[p]] = True
-    floor[enough] = baselines.l2_floor([(first.X, second.X) for first, second in halves], in_top)
-    tables = [
-        table
-        for first, second in halves
-        for table in _scored_against_half(_half(against, enough, second), first, references, enough, metrics)
-    ]
+    floor[enough] = baselines.l2_floor(means, in_top)
     return Ceilings(floor, _averaged(pd.concat(tables)))
 
 

@@ -9,19 +9,35 @@ from typing import Any
 import pandas as pd
 
 from scperturb_modules._errors import name_some
-from scperturb_modules.metrics import MANDATORY, METRICS, PRIMARY, Gain, Verdict, gaming_warnings, verdict
+from scperturb_modules.metrics import (
+    MANDATORY,
+    METRICS,
+    PRIMARY,
+    Gain,
+    Verdict,
+    cannot_tell,
+    gaming_warnings,
+    verdict,
+)
 from scperturb_modules.metrics._quality import ENOUGH_WINS
-from scperturb_modules.metrics._verdict import CANNOT_TELL, ENOUGH_ROOM, PUBLISHED
+from scperturb_modules.metrics._verdict import ENOUGH_REPLICATES, PUBLISHED
 from scperturb_modules.tl._summary import REGIME, blocks
 
-LOST = (
-    "Cannot tell a replicate from the mean on {regime}: one half of the cells predicts the other better than MeanShift "
-    "in {share} % of {n} conditions. Small gains in L2 mean little on these data."
-)
 NO_BAR = "No bar on {regime}: none of {mandatory} was run. Add spm.baselines.ALL to the predictors."
+CAUTION = (
+    "With care on {regime}: one half of the cells is closer to the other than MeanShift is in {share} % of {n} "
+    "conditions. Small gains in L2 mean little on these data."
+)
+OTHERS = "Other baselines: {groups}."
+GROUPS = {"no better": "no better than the bar", "worse": "worse", "shrinkage only": "better by shrinkage only"}
+
+Wins = Mapping[tuple[str, str], tuple[float, int]]
+"""By (split kind, regime): share of conditions in which a replicate beats the mean, and their number."""
 
 
-def judge(gain_table: pd.DataFrame, room: pd.DataFrame, *, protocol: str) -> dict[tuple[str, str, str], Verdict]:
+def judge(
+    gain_table: pd.DataFrame, room: pd.DataFrame, wins: Wins, *, protocol: str
+) -> dict[tuple[str, str, str], Verdict]:
     """The verdict on every predictor by (split kind, regime, model), mandatory baselines too."""
     rooms = dict(zip(zip(room["split_kind"], room["regime"], strict=True), room["room"], strict=True))
     primary = gain_table[gain_table["metric"] == PRIMARY]
@@ -34,7 +50,8 @@ def judge(gain_table: pd.DataFrame, room: pd.DataFrame, *, protocol: str) -> dic
             regime,
             comparisons,
             n=int(rows["n"].min()),
-            room=None if math.isnan(share) else share,
+            room=share,
+            replicate_wins=_share(wins, split, regime),
             protocol=protocol,
             seed_sd=None if math.isnan(seed_sd) else seed_sd,
         )
@@ -56,42 +73,60 @@ def in_words(
     *,
     protocol: str,
     errors: Sequence[str],
-    wins: Mapping[tuple[str, str], tuple[float, int]],
+    wins: Wins,
 ) -> str:
-    """One paragraph per split kind and regime: the bar, then a sentence for each contender.
+    """One paragraph per split kind and regime: the bar, then a sentence for each model.
 
-    Models are contenders; where only baselines were run, those that are not mandatory in the regime are. ``wins`` is
-    the share of conditions in which a replicate is better than the mean on the primary metric, and their number.
+    Where only baselines were run, those that are not mandatory in the regime are judged, and those that do not beat
+    the bar share a sentence.
     """
     several = summary["split_kind"].nunique() > 1
     paragraphs = []
     for (split, regime), rows in blocks(summary, REGIME):
         line = room[(room["split_kind"] == split) & (room["regime"] == regime)].iloc[0]
-        sentences = [_bar(rows, regime, line, f"{regime} ({split})" if several else regime)]
-        said = [
-            str(verdicts[split, regime, name])
+        said = {
+            name: verdicts[split, regime, name]
             for name in _contenders(rows, regime)
             if (split, regime, name) in verdicts
-        ]
-        if not said and line["room"] < ENOUGH_ROOM:
-            noise = f"{100 * min(1.0, line['noise_share']):.1f}"
-            text = CANNOT_TELL.format(regime=regime, n=int(line["n"]), noise=noise)
-            said = [text + (PUBLISHED if protocol == "published" else "")]
-        # when the data cannot tell, the sentence is the same for every contender
-        sentences += [*dict.fromkeys(said), *_gaming(rows)]
-        share, n = wins.get((split, regime), (math.nan, 0))
-        if share < ENOUGH_WINS:
-            sentences.append(LOST.format(regime=regime, share=f"{100 * share:.0f}", n=n))
-        paragraphs.append("\n".join(sentences))
+        }
+        n = int(rows.loc[rows["metric"] == PRIMARY, "n"].max())
+        published = [PUBLISHED.strip()] if protocol == "published" else []
+        silent = cannot_tell(regime, n=n, room=line["room"], replicate_wins=_share(wins, split, regime))
+        if silent is not None and line["best_baseline"]:
+            sentences = [silent, *published]
+        elif rows["is_baseline"].all():
+            sentences = [*_grouped(said), *published]
+        else:
+            sentences = [verdict.text for verdict in said.values()]
+        share, n_halved = wins.get((split, regime), (math.nan, 0))
+        if ENOUGH_REPLICATES <= share < ENOUGH_WINS:
+            sentences.append(CAUTION.format(regime=regime, share=f"{100 * share:.0f}", n=n_halved))
+        bar = _bar(rows, regime, line, f"{regime} ({split})" if several else regime)
+        paragraphs.append("\n".join([bar, *dict.fromkeys(sentences), *_gaming(rows)]))
     if errors:
         paragraphs.append(f"Failed and scored as no change: {name_some(sorted(set(errors)))}. See Benchmark.errors.")
     return "\n\n".join(paragraphs)
+
+
+def _share(wins: Wins, split: str, regime: str) -> float | None:
+    return wins[split, regime][0] if (split, regime) in wins else None
 
 
 def _contenders(rows: pd.DataFrame, regime: str) -> list[str]:
     primary = rows[rows["metric"] == PRIMARY]
     models = list(primary.loc[~primary["is_baseline"], "model"])
     return models or [name for name in primary["model"] if name not in MANDATORY.get(regime, ())]
+
+
+def _grouped(said: Mapping[str, Verdict]) -> list[str]:
+    """A sentence for each baseline that beats the bar, and one for all others."""
+    sentences = [verdict.text for verdict in said.values() if verdict.word not in GROUPS]
+    groups = []
+    for word, text in GROUPS.items():
+        names = [name for name, verdict in said.items() if verdict.word == word]
+        if names:
+            groups.append(f"{', '.join(names)} {text}")
+    return sentences + ([OTHERS.format(groups="; ".join(groups))] if groups else [])
 
 
 def _bar(rows: pd.DataFrame, regime: str, room: pd.Series, title: str) -> str:

@@ -189,8 +189,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     strict = (
         "## Norman, K562: the same pairs against held-out controls\n\n"
         f"K562 has 100 control cells. Over {len(values)} splits of them, Additive's Pearson of change on the pairs "
-        f"with both singles measured is {np.mean(values):.2f} on average, from {np.min(values):.2f} to {np.max(values):.2f}: with "
-        "so few controls a single split says little. "
+        f"with both singles measured is {np.mean(values):.2f} on average, from {np.min(values):.2f} to "
+        f"{np.max(values):.2f}: with so few controls a single split says little. "
         "All splits: [`norman_strict_spread.csv`](norman_strict_spread.csv)."
     )
     head = (

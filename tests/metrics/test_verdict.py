@@ -104,8 +104,9 @@ def test_cannot_tell_where_a_replicate_loses_to_the_mean():
     result = judge(replicate_wins=0.1)
     assert result.word == "cannot tell"
     assert result.text == (
-        "Cannot tell on pair_2of2: 62 test conditions, replicate noise explains 40.0 % of the error. These data cannot "
-        "rank models: one half of the cells is closer to the other than the training mean is in only 10 % of conditions."
+        "Cannot tell on pair_2of2: 62 test conditions, replicate noise explains 40.0 % of the error. These data "
+        "cannot rank models: one half of the cells is closer to the other than the training mean is in only 10 % of "
+        "conditions."
     )
     for known in (0.5, 1.0, math.nan, None):
         assert judge(replicate_wins=known).word == "beats"

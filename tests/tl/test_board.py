@@ -108,9 +108,9 @@ def test_no_room_no_ranking(planted, model_class):
     sentences = board.verdict().splitlines()
     noise = f"{100 * room['noise_share']:.1f}"
     assert sentences[1:] == [
-        f"Cannot tell on pair_2of2: {room['n']} test conditions, replicate noise explains {noise} % of the error. These "
-        "data cannot rank models: one half of the cells is closer to the other than the training mean is in only 0 % of "
-        "conditions."
+        f"Cannot tell on pair_2of2: {room['n']} test conditions, replicate noise explains {noise} % of the error. "
+        "These data cannot rank models: one half of the cells is closer to the other than the training mean is in only "
+        "0 % of conditions."
     ]
     only_mandatory = spm.tl.benchmark(null, [spm.baselines.NoChange, spm.baselines.MeanShift], **CALL)
     assert "Cannot tell on pair_2of2" in only_mandatory.verdict()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from scperturb_modules import _keys as keys
 from scperturb_modules import baselines
 from scperturb_modules._errors import name_some
+from scperturb_modules._protocols import Predictor
 from scperturb_modules.tl._evaluate import ERROR, Answer, answer
 from scperturb_modules.tl._yardstick import Yardstick
 
@@ -24,7 +25,8 @@ logger = logging.getLogger(__name__)
 FROM_A_SCREEN = ("same_screen", "same_line_other_screen")
 """Values of ``attrs["derived_from"]`` of a prior that was made from perturbation data."""
 
-Predictors = Sequence[Callable[..., Any]] | Mapping[str, Callable[..., Any]] | Callable[..., Any] | None
+Build = Callable[..., Predictor]
+Predictors = Sequence[Build] | Mapping[str, Build] | Build | None
 """Classes, or callables that build an object (``functools.partial(Model, n_layers=3)``), with or without names."""
 
 
@@ -33,11 +35,11 @@ class Contender:
     """A predictor to be run: ``build(adata, priors=..., seed=...)`` gives an object with ``train`` and ``predict``."""
 
     name: str
-    build: Callable[..., Any]
+    build: Build
 
     def fact(self, name: str, default: Any) -> Any:
         """An attribute of the class behind a partial."""
-        build = self.build
+        build: Any = self.build
         while isinstance(build, functools.partial):
             build = build.func
         return getattr(build, name, default)

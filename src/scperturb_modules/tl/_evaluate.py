@@ -165,43 +165,42 @@ def score(against: Yardstick, said: Answer, metrics: Sequence[Metric], *, min_ce
         A row per condition (or regime and context) and metric, with the columns of the result table that a yardstick
         knows.
     """
-    enough = against.n_cells >= min_cells
     by_kind = {"condition": _per_condition, "across": _across, "dataset": _dataset}
-    lines = [line for metric in metrics for line in by_kind[metric.kind](against, said, metric, enough)]
+    lines = [line for metric in metrics for line in by_kind[metric.kind](against, said, metric, min_cells)]
     return pd.DataFrame(lines)
 
 
-def _per_condition(against: Yardstick, said: Answer, metric: Metric, enough: np.ndarray) -> Iterator[dict[str, Any]]:
+def _per_condition(against: Yardstick, said: Answer, metric: Metric, min_cells: int) -> Iterator[dict[str, Any]]:
     truth, prediction = _sides(against, said, metric)
     for p in range(len(against.names)):
         genes = _gene_set(against, metric, p)
         result: tuple[float, str] = (np.nan, FEW_CELLS)
-        if enough[p]:
+        if against.n_cells[p] >= min_cells:
             left, right = truth[p][genes], prediction[p][genes]
             # a context without training conditions has no centre
             known = not np.isnan(left).any()
             result = metric.function(left, right) if known else (np.nan, FEW_CONDITIONS)
-        yield _line(against, said, metric, p, result, len(genes), enough[p])
+        yield _line(against, said, metric, p, result, len(genes), min_cells)
 
 
-def _across(against: Yardstick, said: Answer, metric: Metric, enough: np.ndarray) -> Iterator[dict[str, Any]]:
+def _across(against: Yardstick, said: Answer, metric: Metric, min_cells: int) -> Iterator[dict[str, Any]]:
     """Conditions of all regimes of a context are told apart from each other."""
     truth, prediction = _sides(against, said, metric)
     contexts = np.array(against.contexts, dtype=object)
     for context in dict.fromkeys(against.contexts):
-        inside = np.flatnonzero((contexts == context) & enough)
+        inside = np.flatnonzero((contexts == context) & (against.n_cells >= min_cells))
         excluded = [against.targets[p] for p in inside]
         values, status = metric.function(truth[inside], prediction[inside], excluded)
         found = dict(zip(inside.tolist(), values, strict=True))
         for p in np.flatnonzero(contexts == context).tolist():
             result = (float(found[p]), status) if p in found else (np.nan, FEW_CELLS)
             n_genes = truth.shape[1] - len(against.targets[p])
-            yield _line(against, said, metric, p, result, n_genes, enough[p])
+            yield _line(against, said, metric, p, result, n_genes, min_cells)
 
 
-def _dataset(against: Yardstick, said: Answer, metric: Metric, enough: np.ndarray) -> Iterator[dict[str, Any]]:
+def _dataset(against: Yardstick, said: Answer, metric: Metric, min_cells: int) -> Iterator[dict[str, Any]]:
     truth, prediction = _sides(against, said, metric)
-    enough = enough & ~np.isnan(against.noise).any(axis=1)  # one cell has no noise to subtract
+    enough = (against.n_cells >= min_cells) & ~np.isnan(against.noise).any(axis=1)  # one cell has no noise to subtract
     groups = list(zip(against.regimes, against.contexts, strict=True))
     for regime, context in dict.fromkeys(groups):
         inside = np.array([group == (regime, context) for group in groups]) & enough
@@ -244,11 +243,11 @@ def _gene_set(against: Yardstick, metric: Metric, p: int) -> Index:
 
 
 def _line(
-    against: Yardstick, said: Answer, metric: Metric, p: int, result: tuple[float, str], n_genes: int, enough: bool
+    against: Yardstick, said: Answer, metric: Metric, p: int, result: tuple[float, str], n_genes: int, min_cells: int
 ) -> dict[str, Any]:
     condition, _ = against.rows[p]
     absent = said.statuses[p] in (MISSING, ERROR)
-    value, status = settle(result, n_cells=1, missing=absent, min_cells=1 if enough else 2)
+    value, status = settle(result, n_cells=int(against.n_cells[p]), missing=absent, min_cells=min_cells)
     if status == MISSING:
         status = said.statuses[p]
     elif status == OK:

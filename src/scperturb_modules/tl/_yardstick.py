@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from scperturb_modules import _keys as keys
 from scperturb_modules import metrics
 from scperturb_modules._conditions import Row, genes_of, parse_row_name, regime_of
 from scperturb_modules._errors import DataError, require_key
+from scperturb_modules.pp._affected import welch
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -110,13 +110,8 @@ class Yardstick:
     @cached_property
     def welch(self) -> tuple[Array, Array]:
         """(P, G) Welch t of perturbed cells against controls, and its two-sided p; NaN for a condition of one cell."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            t = np.where((self.se2 == 0) & (self.change == 0), 0.0, self.change / np.sqrt(self.se2))
-            perturbed = self.noise**2 / np.maximum(self.n_cells - 1, 1)[:, None]
-            control = self.se2_control**2 / np.maximum(self.n_controls - 1, 1)[:, None]
-            # without any variance the number of cells is all that is known
-            degrees = np.where(self.se2 > 0, self.se2**2 / (perturbed + control), self.n_cells[:, None])
-        return t, 2.0 * stats.t.sf(np.abs(t), np.maximum(degrees, 1.0))
+        t, _, p = welch(self.change, self.se2, self.se2_control, self.n_cells[:, None], self.n_controls[:, None])
+        return t, p
 
     @cached_property
     def de(self) -> tuple[Index, ...]:

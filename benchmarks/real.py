@@ -148,8 +148,10 @@ def strict_spread(n_splits: int = CONTROL_SPLITS) -> pd.DataFrame:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A plain table; numbers with three decimals."""
-    shown = table.map(lambda value: f"{value:.3f}" if isinstance(value, float) else str(value))
+    """A plain table; numbers with three decimals, nothing where there is no interval."""
+    shown = table.map(
+        lambda value: "" if pd.isna(value) else f"{value:.3f}" if isinstance(value, float) else str(value)
+    )
     lines = [shown.columns, ["---"] * shown.shape[1], *shown.to_numpy()]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -153,6 +153,12 @@ def test_a_board_without_the_bar_says_what_to_add(screen):
     assert board.room()["room"].isna().all()
 
 
+def test_a_regime_without_a_scored_condition_says_so(screen):
+    board = spm.tl.benchmark(screen, [spm.baselines.NoChange, spm.baselines.MeanShift], min_cells=1000, **CALL)
+    assert board.verdict() == "Not scored: pair_2of2, none of its 9 conditions has enough cells."
+    assert set(board.frame["status"]) <= {"few_cells", "few_conditions"}
+
+
 def test_pictures_and_notebook(board):
     ax = board.plot()
     assert ax.get_xlabel().startswith("L2 distance")

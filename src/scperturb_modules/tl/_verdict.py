@@ -24,6 +24,7 @@ from scperturb_modules.metrics._verdict import ENOUGH_REPLICATES, PUBLISHED
 from scperturb_modules.tl._summary import REGIME, blocks
 
 NO_BAR = "No bar on {regime}: none of {mandatory} was run. Add spm.baselines.ALL to the predictors."
+UNSCORED = "Not scored: {regime}, none of its {n} conditions has enough cells."
 CAUTION = (
     "With care on {regime}: one half of the cells is closer to the other than MeanShift is in {share} % of {n} "
     "conditions. Small gains in L2 mean little on these data."
@@ -84,28 +85,42 @@ def in_words(
     paragraphs = []
     for (split, regime), rows in blocks(summary, REGIME):
         line = room[(room["split_kind"] == split) & (room["regime"] == regime)].iloc[0]
+        bar = _bar(rows, regime, line, f"{regime} ({split})" if several else regime)
         said = {
             name: verdicts[split, regime, name]
             for name in _contenders(rows, regime)
             if (split, regime, name) in verdicts
         }
-        n = int(rows.loc[rows["metric"] == PRIMARY, "n"].max())
-        published = [PUBLISHED.strip()] if protocol == "published" else []
-        silent = cannot_tell(regime, n=n, room=line["room"], replicate_wins=_share(wins, split, regime))
-        if silent is not None and line["best_baseline"]:
-            sentences = [silent, *published]
-        elif rows["is_baseline"].all():
-            sentences = [*_grouped(said), *published]
-        else:
-            sentences = [verdict.text for verdict in said.values()]
-        share, n_halved = wins.get((split, regime), (math.nan, 0))
-        if ENOUGH_REPLICATES <= share < ENOUGH_WINS:
-            sentences.append(CAUTION.format(regime=regime, share=f"{100 * share:.0f}", n=n_halved))
-        bar = _bar(rows, regime, line, f"{regime} ({split})" if several else regime)
+        replicate = wins.get((split, regime), (math.nan, 0))
+        sentences = _sentences(regime, rows, said, line, replicate, published=protocol == "published")
         paragraphs.append("\n".join([bar, *dict.fromkeys(sentences), *_gaming(rows)]))
     if errors:
         paragraphs.append(f"Failed and scored as no change: {name_some(sorted(set(errors)))}. See Benchmark.errors.")
     return "\n\n".join(paragraphs)
+
+
+def _sentences(
+    regime: str,
+    rows: pd.DataFrame,
+    said: Mapping[str, Verdict],
+    room: pd.Series,
+    replicate: tuple[float, int],
+    *,
+    published: bool,
+) -> list[str]:
+    """What follows the bar: that the data cannot tell, or who beats whom."""
+    if not room["best_baseline"]:
+        return []
+    share, n_halved = replicate
+    n = int(rows.loc[rows["metric"] == PRIMARY, "n"].max())
+    silent = cannot_tell(regime, n=n, room=room["room"], replicate_wins=share)
+    if silent is None and not rows["is_baseline"].all():
+        sentences = [verdict.text for verdict in said.values()]
+    else:
+        sentences = [*([silent] if silent is not None else _grouped(said)), *([PUBLISHED.strip()] if published else [])]
+    if ENOUGH_REPLICATES <= share < ENOUGH_WINS:
+        sentences.append(CAUTION.format(regime=regime, share=f"{100 * share:.0f}", n=n_halved))
+    return sentences
 
 
 def _share(wins: Wins, split: str, regime: str) -> float | None:
@@ -131,9 +146,11 @@ def _grouped(said: Mapping[str, Verdict]) -> list[str]:
 
 def _bar(rows: pd.DataFrame, regime: str, room: pd.Series, title: str) -> str:
     best = room["best_baseline"]
+    primary = rows[rows["metric"] == PRIMARY].set_index("model")
+    if primary["mean"].isna().all():
+        return UNSCORED.format(regime=title, n=int(primary["n_undefined"].max()))
     if not best:
         return NO_BAR.format(regime=title, mandatory=", ".join(MANDATORY.get(regime, ())))
-    primary = rows[rows["metric"] == PRIMARY].set_index("model")
     bar = primary.loc[best]
     n = f"n = {int(bar['n'])} conditions"
     if math.isnan(bar["ci_low"]):

@@ -44,11 +44,38 @@ def test_infinite_noise_gives_zero(make_training, fit):
 
 def test_shrinkage_is_the_moment_estimate_written_out():
     rng = np.random.default_rng(0)
-    delta, se2 = rng.normal(size=(3, 200)), rng.uniform(0.01, 0.5, size=(3, 200))
+    delta, se2 = rng.normal(size=(4, 60)), rng.uniform(0.01, 0.9, size=(4, 60))
+    told = [0, 1, 3]
+    shrunken = shrink_to_zero(delta, se2, reference=np.array([True, True, False, True]))
+    common = sum(delta[p, g] ** 2 - se2[p, g] for p in told for g in range(60)) / 180
+    for g in range(60):
+        of_gene = max(0.0, (sum(delta[p, g] ** 2 - se2[p, g] for p in told) + 5 * common) / 8)
+        for p in range(4):
+            of_condition = max(0.0, sum(delta[p, h] ** 2 - se2[p, h] for h in range(60)) / 60)
+            tau2 = of_condition * of_gene / common
+            assert shrunken[p, g] == pytest.approx(delta[p, g] * tau2 / (tau2 + se2[p, g]), rel=1e-12)
+
+
+def test_a_responsive_gene_is_shrunken_less():
+    """Two kinds of genes with the same signal to noise in the conditions, of which one kind responds ten times more."""
+    rng = np.random.default_rng(0)
+    sd = np.repeat([0.1, 1.0], 100)
+    truth = sd * rng.normal(size=(40, 200))
+    measured = truth + 0.5 * sd * rng.normal(size=truth.shape)
+    shrunken = shrink_to_zero(measured, np.broadcast_to((0.5 * sd) ** 2, truth.shape))
+    error = (shrunken - truth)[:, 100:]
+    one_variance = np.mean(measured**2 - (0.5 * sd) ** 2, axis=1, keepdims=True)
+    pooled = measured * one_variance / (one_variance + (0.5 * sd) ** 2)
+    assert np.mean(error**2) < 0.95 * np.mean((pooled - truth)[:, 100:] ** 2)
+
+
+def test_a_condition_of_unknown_noise_spoils_no_other():
+    rng = np.random.default_rng(0)
+    delta, se2 = rng.normal(size=(6, 30)), np.full((6, 30), 0.1)
+    se2[2] = np.inf
     shrunken = shrink_to_zero(delta, se2)
-    for row in range(3):
-        tau2 = max(0.0, sum(delta[row] ** 2 - se2[row]) / 200)
-        np.testing.assert_allclose(shrunken[row], [delta[row, g] * tau2 / (tau2 + se2[row, g]) for g in range(200)])
+    np.testing.assert_array_equal(shrunken[2], 0)
+    assert (shrunken[[0, 1, 3, 4, 5]] != 0).all()
 
 
 def test_shrinkage_brings_noisy_changes_nearer_to_the_truth():
@@ -71,7 +98,11 @@ def test_measured_conditions_are_returned_shrunken(make_training, fit):
     changes = changes_of(np.random.default_rng(0), 3)
     training = make_training(changes, se2=0.2)
     pred = fit(baselines.AdditiveShrunk, training).predict(["G00+G01", "G05"])
-    expected = shrink_to_zero(np.array([changes["G00+G01"], changes["G05"]]), np.full((2, 40), 0.2))
+    names = sorted(changes)
+    singles = np.array(["+" not in name for name in names])
+    everything = np.array([changes[name] for name in names])
+    shrunken = shrink_to_zero(everything, np.full(everything.shape, 0.2), reference=singles)
+    expected = shrunken[[names.index("G00+G01"), names.index("G05")]]
     np.testing.assert_allclose(pred.layers["delta"], expected, rtol=1e-13)
     assert pred.obs["status"].tolist() == ["measured"] * 2
     assert pred.obs["seen"].tolist() == ["measured"] * 2
@@ -115,7 +146,7 @@ def test_the_leave_one_out_mean_is_that_of_the_others(make_training):
 def test_a_pair_is_not_in_its_own_factor(make_training):
     changes = changes_of(np.random.default_rng(0), 12)
     poisoned = changes | {"G00+G01": 1e3 * np.random.default_rng(1).normal(size=40)}
-    clean, dirty = (anchor_of(make_training(one, se2=0.0)) for one in (changes, poisoned))
+    clean, dirty = (anchor_of(make_training(one, se2=0.1)) for one in (changes, poisoned))
     np.testing.assert_array_equal(
         clean.leave_one_out(("G00", "G01"), None).delta, dirty.leave_one_out(("G00", "G01"), None).delta
     )

@@ -24,7 +24,6 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 PAGES = ROOT / "docs" / "benchmarks"
 CONTROL_SPLITS = 30
-COLUMNS = ["regime", "metric", "model", "mean", "ci_low", "ci_high", "gain_vs", "gain", "gain_low", "gain_high", "n"]
 
 
 @dataclass(frozen=True)
@@ -147,21 +146,45 @@ def strict_spread(n_splits: int = CONTROL_SPLITS) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """A plain table; numbers with three decimals, nothing where there is no interval."""
-    shown = table.map(
-        lambda value: "" if pd.isna(value) else f"{value:.3f}" if isinstance(value, float) else str(value)
+def leaderboard(summary: pd.DataFrame) -> pd.DataFrame:
+    """The primary metric with intervals, and the Pearson of change beside it."""
+    primary = summary[summary["metric"] == "l2_top1000"]
+    pearson = summary[summary["metric"] == "pearson_delta"].set_index(["regime", "model"])["mean"]
+    beside = [pearson.get((row["regime"], row["model"]), np.nan) for _, row in primary.iterrows()]
+    return pd.DataFrame(
+        {
+            "regime": primary["regime"],
+            "predictor": primary["model"],
+            "L2 (95 % CI)": interval(primary, "mean", "ci_low", "ci_high", digits=3),
+            "gain % (95 % CI)": interval(primary, "gain", "gain_low", "gain_high", scale=100, digits=1),
+            "over": primary["gain_vs"],
+            "Pearson of change": ["" if np.isnan(value) else f"{value:.2f}" for value in beside],
+            "n": primary["n"],
+        }
     )
-    lines = [shown.columns, ["---"] * shown.shape[1], *shown.to_numpy()]
+
+
+def interval(rows: pd.DataFrame, value: str, low: str, high: str, *, digits: int, scale: float = 1.0) -> list[str]:
+    """``value (low, high)``; nothing where there is no value, no bounds where there is no interval."""
+    texts = []
+    for numbers in (scale * rows[[value, low, high]]).to_numpy(dtype=float):
+        mean, *bounds = (f"{number:z.{digits}f}" for number in numbers)
+        known = ~np.isnan(numbers)
+        texts.append("" if not known[0] else f"{mean} ({', '.join(bounds)})" if known.all() else mean)
+    return texts
+
+
+def markdown(table: pd.DataFrame) -> str:
+    lines = [table.columns, ["---"] * table.shape[1], *table.astype(str).to_numpy()]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def section(case: Case, board: Any) -> str:
-    """Verdict first, then the primary metric."""
-    summary = board.summary()
-    primary = summary.loc[summary["metric"] == "l2_top1000", [c for c in COLUMNS if c != "metric"]]
-    parts = [f"## {case.question}", *([case.note] if case.note else []), board.verdict(), markdown(primary)]
-    return "\n\n".join(parts + [f"All metrics: [`{case.name}.csv`]({case.name}.csv)."])
+    """Verdict first, then the leaderboard."""
+    verdict = board.verdict().replace("\n", "\n\n")
+    parts = [f"## {case.question}", *([case.note] if case.note else []), verdict]
+    parts.append(markdown(leaderboard(board.summary())))
+    return "\n\n".join([*parts, f"All metrics: [`{case.name}.csv`]({case.name}.csv)."])
 
 
 def write(path: Path, text: str) -> None:

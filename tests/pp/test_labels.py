@@ -7,7 +7,7 @@ import pytest
 
 from scperturb_modules._errors import DataError, MissingKeyError, ScreenWarning
 from scperturb_modules.pp import standardize_perturbations
-from scperturb_modules.pp._label_grammar import is_control_name, separators_found
+from scperturb_modules.pp._label_grammar import control_suggestion, is_control_name, separators_found
 from scperturb_modules.pp._labels import read_labels
 
 
@@ -168,6 +168,19 @@ def test_doubtful_names_are_warned_of_and_kept():
         canonical(["ctrl", "A"], sep=";")
 
 
+def test_a_control_that_the_argument_leaves_out_of_pairs_is_warned_of():
+    with pytest.warns(ScreenWarning, match=r"1 names look like controls and are kept as perturbations.*'ctrl'\."):
+        read = canonical(["ctrl_ctrl", "A_ctrl", "AAVS1"], sep="_", control="ctrl_ctrl")
+    assert read == {"ctrl_ctrl": "control", "A_ctrl": "A+ctrl", "AAVS1": "AAVS1"}
+    assert canonical(["ctrl_ctrl", "A_ctrl"], sep="_", control=["ctrl_ctrl", "ctrl"])["A_ctrl"] == "A"
+
+
+def test_a_measured_gene_that_reads_as_a_control_is_warned_of():
+    with pytest.warns(ScreenWarning, match=r"1 labels are measured genes and read as controls.*control=.*'CTRL'\."):
+        assert canonical(["NT", "CTRL"], genes=["CTRL", "A"]) == {"NT": "control", "CTRL": "control"}
+    assert canonical(["NT", "CTRL"], genes=["CTRL", "A"], control="NT")["CTRL"] == "CTRL"
+
+
 def test_report_and_columns():
     adata = labelled(["ctrl", "KLF1+BAK1", "BAK1+KLF1", "KLF1", "NegCtrl0", "ctrl"])
     report = standardize_perturbations(adata, "guide")
@@ -192,6 +205,14 @@ def test_kinds_of_columns_and_unused_categories(kind):
         adata.obs["guide"] = adata.obs["guide"].cat.add_categories("gone")
     standardize_perturbations(adata, "guide")
     assert list(adata.obs["perturbation"].cat.categories) == ["KLF1", "control"]
+
+
+def test_a_number_is_a_control_too():
+    adata = labelled([0, 1, 2])
+    for control in (0, np.int64(0), [0]):
+        standardize_perturbations(adata, "guide", control=control, overwrite=True)
+        assert list(adata.obs["perturbation"]) == ["control", "1", "2"]
+    assert control_suggestion(0, {"0": 3, "A": 9}) == "Did you mean '0' (3 cells)?"
 
 
 def test_numbers_are_labels_too():

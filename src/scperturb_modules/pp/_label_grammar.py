@@ -192,7 +192,7 @@ def control_suggestion(wanted: str | None, n_cells: Mapping[str, int]) -> str:
         likely = [label for label in by_size if looks_like_control(label)]
     if not likely and wanted is not None:
         folded = {label.casefold(): label for label in reversed(by_size)}
-        likely = [folded[name] for name in difflib.get_close_matches(wanted.casefold(), folded)]
+        likely = [folded[name] for name in difflib.get_close_matches(str(wanted).casefold(), folded)]
     shown = " or ".join(f"{label!r} ({n_cells[label]} cells)" for label in (likely or by_size)[:3])
     return f"Did you mean {shown}?" if likely else f"The most frequent labels are {shown}."
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from scperturb_modules._conditions import CONTEXT_SEPARATOR, GENE_SEPARATOR, canonical_condition
+from scperturb_modules._conditions import CONTEXT_SEPARATOR, CONTROL, GENE_SEPARATOR, canonical_condition
 from scperturb_modules._errors import DataError, ScreenWarning, name_some, require_key
 from scperturb_modules._keys import LABELS, PERTURBATION, PERTURBATION_ORIGINAL, ROOT
 from scperturb_modules.pp._label_grammar import (
@@ -76,7 +76,8 @@ def standardize_perturbations(
     -----
     ScreenWarning
         Genes that differ in case only (they are not merged), labels that look like numbered controls but are not
-        taken for such, or a ``sep`` that occurs nowhere.
+        taken for such, a name of controls that ``control`` leaves out in a pair (``A+ctrl``), a measured gene that is
+        read as a control by its name (CTRL), or a ``sep`` that occurs nowhere.
 
     Examples
     --------
@@ -130,15 +131,16 @@ def read_labels(
     [['A+ctrl', 'A', 'control removed'], ['B+A', 'A+B', 'sorted'], ['ctrl', 'control', 'control']]
     """
     controls = _as_names(control)
+    measured = {str(gene) for gene in genes}
     targets = {} if guide_to_target is None else {str(k): str(v) for k, v in guide_to_target.items() if pd.notna(v)}
     grammar = Grammar(sep, None if controls is None else frozenset(controls), targets)
     readings = {label: grammar.read(label) for label in sorted(n_cells)}
     _require_targets(readings, n_cells, where)
     if sep != GENE_SEPARATOR:
-        _require_no_other_separator(n_cells, grammar, genes, where)
+        _require_no_other_separator(n_cells, grammar, measured, where)
     _require_controls(readings, n_cells, grammar, where)
     _require_plain_names(readings, where)
-    _warn_of_doubtful(readings, n_cells, grammar, where)
+    _warn_of_doubtful(readings, n_cells, grammar, measured, where)
     return pd.DataFrame(
         {
             "original": list(readings),
@@ -165,7 +167,7 @@ def refuse_view(adata: AnnData, function: str) -> None:
 def _as_names(control: str | Sequence[str] | None) -> tuple[str, ...] | None:
     if control is None:
         return None
-    return (control,) if isinstance(control, str) else tuple(control)
+    return (str(control),) if np.isscalar(control) else tuple(map(str, control))  # a label may be a number
 
 
 def _is_own_output(adata: AnnData) -> bool:
@@ -215,8 +217,7 @@ def _require_targets(readings: Mapping[str, Reading], n_cells: Mapping[str, int]
         )
 
 
-def _require_no_other_separator(n_cells: Mapping[str, int], grammar: Grammar, genes: Iterable[str], where: str) -> None:
-    measured = {str(gene) for gene in genes}
+def _require_no_other_separator(n_cells: Mapping[str, int], grammar: Grammar, measured: Set[str], where: str) -> None:
     names = {part for label in n_cells for part in grammar.split(label)}
     one_name = measured | set(grammar.targets)
     known = names | one_name | set(grammar.targets.values())
@@ -259,17 +260,27 @@ def _require_plain_names(readings: Mapping[str, Reading], where: str) -> None:
 
 
 def _warn_of_doubtful(
-    readings: Mapping[str, Reading], n_cells: Mapping[str, int], grammar: Grammar, where: str
+    readings: Mapping[str, Reading],
+    n_cells: Mapping[str, int],
+    grammar: Grammar,
+    measured: Set[str],
+    where: str,
 ) -> None:
     genes = sorted({gene for reading in readings.values() for gene in reading.genes})
     spellings: dict[str, list[str]] = {}
     for gene in genes:
         spellings.setdefault(gene.casefold(), []).append(gene)
     groups = ["/".join(spelling) for spelling in spellings.values() if len(spelling) > 1]
-    doubtful = [gene for gene in genes if grammar.controls is None and looks_like_control(gene)]
+    by_name = grammar.controls is None
+    in_pairs = {gene for reading in readings.values() if len(reading.genes) > 1 for gene in reading.genes}
+    # where control= is given, AAVS1 alone may be a perturbation, but half of a pair (A+ctrl) hardly is one
+    doubtful = sorted(filter(looks_like_control, genes if by_name else in_pairs))
+    read_as_control = {label for label, reading in readings.items() if not reading.genes and label != CONTROL}
+    targets = sorted(read_as_control & measured) if by_name else []
     for names, text in (
         (groups, "genes are written in more than one way and not merged"),
         (doubtful, "names look like controls and are kept as perturbations; pass control= if they are controls"),
+        (targets, "labels are measured genes and read as controls; pass control= if they are targets"),
     ):
         if names:
             warnings.warn(f"{where}: {len(names)} {text}: {name_some(names)}.", ScreenWarning, stacklevel=4)

@@ -233,7 +233,7 @@ def test_folds_hold_out_each_gene_once(scheme, shape):
 def test_a_cluster_is_not_torn():
     adata = design(GENES)
     for fold in range(N_FOLDS):
-        table = drawn(adata, "unseen_cluster", groups=GROUPS, fold=fold, n_folds=N_FOLDS)
+        table = drawn(adata, "unseen_cluster", groups=pd.Series(GROUPS), fold=fold, n_folds=N_FOLDS)
         n_parts = table.groupby(table["perturbation"].map(GROUPS))["split"].nunique()
         assert (n_parts == 1).all()
     renamed = {gene: f"another {9 - cluster}" for gene, cluster in GROUPS.items() if isinstance(cluster, int)}
@@ -334,6 +334,8 @@ def test_impossible_schemes_are_named_with_what_there_is():
         pp.split(design(["A", "B", "C"]), "unseen_single")
     with pytest.raises(DataError, match=r"groups= lacks 1 perturbed genes: 'Q'"):
         pp.split(design([*GENES, "Q"]), "unseen_cluster", groups=GROUPS)
+    with pytest.raises(DataError, match=r"groups= lacks 1 perturbed genes: 'Q'"):  # NaN is no cluster
+        pp.split(design([*GENES, "Q"]), "unseen_cluster", groups=pd.Series(GROUPS | {"Q": np.nan}))
     with pytest.raises(DataError, match=r"held_out= names 'K562'; the contexts are 'x', 'y'"):
         pp.split(design(GENES, ("x", "y")), "unseen_context", cell_type_key="cell_type", held_out="K562")
     with pytest.raises(DataError, match=r"fold=3 does not exist: there are 2 contexts"):
@@ -389,6 +391,7 @@ def test_custom_takes_names_in_any_order_rows_and_columns():
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
+        ({1: "test"}, "names 1 conditions without perturbed cells: '1'"),
         (None, "'custom' needs assignment="),
         ({"A": "testing"}, "has the parts 'testing'"),
         ({"A+B": "test", "B+A": "train"}, r"gives 'A\+B' two parts"),

@@ -239,7 +239,7 @@ def _parts_by_name(rows: frozenset[Row], assignment: Mapping[str, str], control:
     """Names may be written in any order of genes; a row's own name goes before its condition's."""
     given: dict[Row, str] = {}
     for name, part in assignment.items():
-        condition, context = parse_row_name(name)
+        condition, context = parse_row_name(str(name))
         row = (canonical_condition(genes_of(condition, control=control), control=control), context)
         if given.setdefault(row, part) != part:
             raise DataError(f"assignment= gives {row_name(*row)!r} two parts, {given[row]!r} and {part!r}.")

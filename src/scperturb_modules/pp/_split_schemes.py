@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
+import pandas as pd
 
 from scperturb_modules._conditions import CONTROL, Row, genes_of, row_name
 from scperturb_modules._errors import DataError, name_some
@@ -155,7 +156,8 @@ def _single_genes(request: Request) -> Groups:
 def _given_groups(request: Request) -> Groups:
     if request.groups is None:
         raise DataError("'unseen_cluster' needs groups=, a mapping from gene to cluster.")
-    lacking = sorted(request.genes_in(request.rows) - set(request.groups))
+    grouped = pd.Series(dict(request.groups), dtype=object).dropna().index
+    lacking = sorted(request.genes_in(request.rows).difference(grouped))
     if lacking:
         raise DataError(
             f"groups= lacks {len(lacking)} perturbed genes: {name_some(lacking)}. Give each a cluster; its own name "

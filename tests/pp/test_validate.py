@@ -292,6 +292,7 @@ def test_mends_are_calls_that_work(screen):
     standardize_perturbations(names["adata"], "perturbation", sep="_")
     validate(names["adata"])
     ids = ensembl(clean_screen(n_conditions=3))
+    ids.var[0] = "a column whose name is a number"
     mend = found(ids, "identifiers").mend
     assert mend.startswith("Set adata.var_names = adata.var['gene_symbol'].astype(str)")
 

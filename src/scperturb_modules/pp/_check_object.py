@@ -69,8 +69,8 @@ def identifiers(facts: Facts) -> Finding | None:
     n = int(names.str.match(_ENSEMBL).sum())
     if n <= len(names) / 2:
         return None
-    var = facts.adata.var
-    symbols = [name for name in var.columns if "symbol" in name.lower() or name.lower() in ("gene_name", "gene_names")]
+    columns = [str(name) for name in facts.adata.var.columns]
+    symbols = [name for name in columns if "symbol" in name.lower() or name.lower() in ("gene_name", "gene_names")]
     column = symbols[0] if symbols else "gene_symbols"
     return Finding(
         ERROR,

@@ -157,6 +157,15 @@ def test_variable_genes_chosen_before_the_split(clean):
     assert results(clean)["provenance"] == "pass"
 
 
+@pytest.mark.parametrize("key", [None, "cell_type"])
+def test_a_record_and_a_check_with_different_contexts(clean, key):
+    pp.normalize(clean, n_top_genes=10, cell_type_key=key)
+    pp.split(clean, "unseen_single", fold=1, overwrite=True, cell_type_key="cell_type")
+    other = "cell_type" if key is None else None
+    report = pp.check_leakage(clean, cell_type_key=other).set_index("check")
+    assert report.loc["provenance", "result"] == "fail"
+
+
 def test_a_record_with_evaluation_controls_or_other_cells(clean):
     training = clean.obs[clean.obs["split"] != "test"]
     rows = sorted(
@@ -253,6 +262,14 @@ def test_all_failures_are_raised_at_once(clean):
     report = check(leaky)
     with pytest.raises(LeakError, match=r"(?s)3 leaks.*counts: .*conditions: .*standardize.*controls: "):
         pp.raise_on_leak(report)
+
+
+def test_values_are_needed(clean):
+    clean.layers["mine"] = clean.layers.pop("counts")
+    clean.X = None
+    with pytest.raises(DataError, match=r"adata.X is empty .*layer="):
+        check(clean)
+    assert results(clean, layer="mine")["counts"] == "pass"
 
 
 def test_a_split_is_needed(clean):

@@ -347,7 +347,12 @@ def _not_finite(adata):
         (_change("perturbation", [0], "B+A"), {}, DataError, r"1 labels.*'B\+A'.*standardize_perturbations"),
         (_change("perturbation", [0], "A+control"), {}, DataError, "not canonical"),
         (_change("perturbation", [0], "A|B"), {}, DataError, "not canonical"),
-        (_change("split", [0], "fold1"), {}, DataError, r"values 'fold1'.*train, val, test.*split_key="),
+        (
+            _change("split", [0], "fold1"),
+            {},
+            DataError,
+            r"values 'fold1'.*train, val, test.*overwrite=True.*rename.*split_key=",
+        ),
         (None, {}, DataError, r"1 conditions have cells in more than one part.*'C'.*pp\.split"),
         (_all_test, {}, DataError, "No training cell has the control label"),
         (_change("perturbation", slice(None), "control"), {}, DataError, "no perturbed cell"),
@@ -364,6 +369,13 @@ def test_errors_name_the_rows_and_the_mend(change, arguments, error, message):
     pd.testing.assert_frame_equal(adata.obs, before.obs)
     np.testing.assert_array_equal(adata.X.toarray(), before.X.toarray())
     assert not adata.uns
+
+
+def test_values_are_needed():
+    adata = random_screen(0, split=False)
+    adata.X = None
+    with pytest.raises(DataError, match=r"adata.X is empty .*layer="):
+        pseudobulk(adata)
 
 
 def test_the_screen_is_not_changed():

@@ -45,7 +45,8 @@ def split(facts: Facts) -> Finding | None:
         return None
     values = column[strange].astype(str).unique()
     message = f"obs[{key!r}] has {int(strange.sum())} cells outside {', '.join(PARTS)}: {name_some(values)}."
-    return Finding(ERROR, int(strange.sum()), message, "Call spm.pp.split(adata, ...), or pass split_key=.")
+    mend = "Call spm.pp.split(adata, ..., overwrite=True); if it is not a split, rename it, or pass split_key=."
+    return Finding(ERROR, int(strange.sum()), message, mend)
 
 
 def missing_labels(facts: Facts) -> Finding | None:

@@ -14,7 +14,7 @@ from scperturb_modules import _keys
 from scperturb_modules._conditions import row_name
 from scperturb_modules._keys import TEST, ScreenKeys
 from scperturb_modules.pp._row_hash import hash_rows
-from scperturb_modules.pp._screen import column_of, parts_of
+from scperturb_modules.pp._screen import column_of, expression_of, parts_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -49,9 +49,8 @@ class Evidence:
     @cached_property
     def content(self) -> pd.Series:
         """Hash of each cell's counts (or values), without the cells that have too few detected genes to tell."""
-        layers = self.adata.layers
-        layer = _keys.COUNTS if _keys.COUNTS in layers else self.keys.layer
-        hashes, n_detected = hash_rows(self.adata.X if layer is None else layers[layer])
+        layer = _keys.COUNTS if _keys.COUNTS in self.adata.layers else self.keys.layer
+        hashes, n_detected = hash_rows(expression_of(self.adata, layer))
         return pd.Series(hashes)[n_detected >= ENOUGH_DETECTED]
 
     @cached_property
@@ -60,6 +59,13 @@ class Evidence:
         cells = self.cells[(self.cells["part"] == TEST) & ~self.cells["is_control"]]
         pairs = cells[["label", "context"]].drop_duplicates()
         return {row_name(label, context or None) for label, context in pairs.itertuples(index=False)}
+
+    @cached_property
+    def untrained_conditions(self) -> set[str]:
+        """Perturbed labels that are tested in some context and train in none."""
+        cells = self.cells[~self.cells["is_control"]]
+        is_test = cells["part"] == TEST
+        return set(cells["label"][is_test]) - set(cells["label"][~is_test])
 
     @cached_property
     def training_sha256(self) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scperturb_modules import _keys
+from scperturb_modules._conditions import parse_row_name
 from scperturb_modules._errors import LeakError, name_some, require_key
 from scperturb_modules._keys import TEST, ScreenKeys
 from scperturb_modules.pp._label_grammar import Grammar
@@ -199,7 +200,8 @@ def _judge_record(name: str, record: Mapping[str, Any], evidence: Evidence) -> F
     if record.get("cells_sha256") == evidence.training_sha256:
         return Finding(PASS, 0, f"{name} was derived from the cells of the training side.")
     used = {str(row) for row in record.get("conditions", ())}
-    leaked = sorted(used & evidence.test_rows)
+    untrained = evidence.untrained_conditions  # also where the record was made with another cell_type_key
+    leaked = sorted(row for row in used if row in evidence.test_rows or parse_row_name(row)[0] in untrained)
     if leaked:
         return Finding(FAIL, len(leaked), f"{name} was derived from test conditions: {name_some(leaked)}.", mend)
     n_controls = int(record.get("n_evaluation_controls", 0))

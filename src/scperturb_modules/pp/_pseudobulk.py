@@ -14,7 +14,7 @@ from scperturb_modules._errors import DataError, name_some
 from scperturb_modules._keys import ScreenKeys
 from scperturb_modules.pp._controls import Controls, MatchedControl, find_controls, match_controls
 from scperturb_modules.pp._matrix import Moments, group_moments
-from scperturb_modules.pp._screen import ScreenView, resolve_screen
+from scperturb_modules.pp._screen import ScreenView, expression_of, resolve_screen
 from scperturb_modules.pp._split_table import CellRows
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def pseudobulk(
     _check_cells(view, used, keys)
     groups, codes = _groups(view, used)
     controls = find_controls(groups, pooled=control_fallback is not None)
-    moments = group_moments(adata.X if layer is None else adata.layers[layer], codes, len(groups))
+    moments = group_moments(expression_of(adata, layer), codes, len(groups))
     _check_finite(moments, adata.var_names)
     truth, training = _match_rows(groups, moments, controls, *_batch_counts(view, groups, codes))
     result = _assemble(adata, groups, moments, truth, training)

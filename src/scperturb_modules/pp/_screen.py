@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -69,6 +69,14 @@ def resolve_screen(adata: AnnData, keys: ScreenKeys) -> ScreenView:
     )
 
 
+def expression_of(adata: AnnData, layer: str | None) -> Any:
+    """``X`` or a layer, (N, G) of any format; a DataError where ``X`` is None."""
+    matrix = adata.X if layer is None else adata.layers[layer]
+    if matrix is None:
+        raise DataError("adata.X is empty (None); pass the layer with the expression as layer=.")
+    return matrix
+
+
 def column_of(adata: AnnData, key: str, *, mend: str = "") -> np.ndarray:
     """(N,) str of a column of ``obs``; a missing value is a DataError."""
     require_key(key, adata.obs.columns, "obs", mend=mend)
@@ -98,12 +106,12 @@ def parts_of(adata: AnnData, split_key: str) -> np.ndarray:
     """(N,) train, val or test; ``""`` where there is no split column of the default name."""
     if split_key == SPLIT and SPLIT not in adata.obs:
         return np.full(adata.n_obs, "", dtype=object)
-    mend = "Call spm.pp.split(adata, ...) first."
-    parts = column_of(adata, split_key, mend=mend)
+    parts = column_of(adata, split_key, mend="Call spm.pp.split(adata, ...) first.")
     unknown = sorted(set(pd.unique(parts)) - set(PARTS))
     if unknown:
         raise DataError(
-            f"obs[{split_key!r}] has the values {name_some(unknown)}; a split has {', '.join(PARTS)}. {mend} "
-            "If that column is not a split, pass the name of the one that is as split_key=."
+            f"obs[{split_key!r}] has the values {name_some(unknown)}; a split has {', '.join(PARTS)}. Call "
+            "spm.pp.split(adata, ..., overwrite=True); if that column is not a split, rename it, or pass the name of "
+            "the one that is as split_key=."
         )
     return parts

@@ -175,6 +175,13 @@ def test_a_control_that_the_argument_leaves_out_of_pairs_is_warned_of():
     assert canonical(["ctrl_ctrl", "A_ctrl"], sep="_", control=["ctrl_ctrl", "ctrl"])["A_ctrl"] == "A"
 
 
+def test_a_number_cut_off_a_name_is_warned_of():
+    with pytest.warns(ScreenWarning, match=r"2 labels join a name and a number.*guide_to_target=.*'A_2', 'A_NT_7'\."):
+        read = canonical(["NT", "A_2", "A_NT_7"], sep="_")
+    assert read == {"NT": "control", "A_2": "2+A", "A_NT_7": "7+A"}
+    assert canonical(["NT", "1_2", "1_NT", "A_B"], sep="_")["1_2"] == "1+2"  # all of them numbers
+
+
 def test_a_measured_gene_that_reads_as_a_control_is_warned_of():
     with pytest.warns(ScreenWarning, match=r"1 labels are measured genes and read as controls.*control=.*'CTRL'\."):
         assert canonical(["NT", "CTRL"], genes=["CTRL", "A"]) == {"NT": "control", "CTRL": "control"}

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from scperturb_modules._conditions import CONTEXT_SEPARATOR, CONTROL, GENE_SEPARATOR, canonical_condition
-from scperturb_modules._errors import DataError, ScreenWarning, name_some, require_key
+from scperturb_modules._conditions import CONTEXT_SEPARATOR, GENE_SEPARATOR, canonical_condition
+from scperturb_modules._errors import DataError, name_some, require_key
 from scperturb_modules._keys import LABELS, PERTURBATION, PERTURBATION_ORIGINAL, ROOT
+from scperturb_modules.pp._label_doubts import warn_of_doubtful
 from scperturb_modules.pp._label_grammar import (
     Grammar,
     Reading,
     control_suggestion,
     is_missing_name,
-    looks_like_control,
     separator_message,
     separators_found,
 )
@@ -77,7 +76,8 @@ def standardize_perturbations(
     ScreenWarning
         Genes that differ in case only (they are not merged), labels that look like numbered controls but are not
         taken for such, a name of controls that ``control`` leaves out in a pair (``A+ctrl``), a measured gene that is
-        read as a control by its name (CTRL), or a ``sep`` that occurs nowhere.
+        read as a control by its name (CTRL), a number beside a name (``A_2`` with ``sep="_"``), or a ``sep`` that
+        occurs nowhere.
 
     Examples
     --------
@@ -140,7 +140,7 @@ def read_labels(
         _require_no_other_separator(n_cells, grammar, measured, where)
     _require_controls(readings, n_cells, grammar, where)
     _require_plain_names(readings, where)
-    _warn_of_doubtful(readings, n_cells, grammar, measured, where)
+    warn_of_doubtful(readings, grammar, measured, where)
     return pd.DataFrame(
         {
             "original": list(readings),
@@ -257,35 +257,6 @@ def _require_plain_names(readings: Mapping[str, Reading], where: str) -> None:
             f"{len(strands)} labels of {where} hold '+' beside '_' or '-', as guide names with a strand do: "
             f"{name_some(strands)}. '+' joins genes: pass guide_to_target=, or rename them."
         )
-
-
-def _warn_of_doubtful(
-    readings: Mapping[str, Reading],
-    n_cells: Mapping[str, int],
-    grammar: Grammar,
-    measured: Set[str],
-    where: str,
-) -> None:
-    genes = sorted({gene for reading in readings.values() for gene in reading.genes})
-    spellings: dict[str, list[str]] = {}
-    for gene in genes:
-        spellings.setdefault(gene.casefold(), []).append(gene)
-    groups = ["/".join(spelling) for spelling in spellings.values() if len(spelling) > 1]
-    by_name = grammar.controls is None
-    in_pairs = {gene for reading in readings.values() if len(reading.genes) > 1 for gene in reading.genes}
-    # where control= is given, AAVS1 alone may be a perturbation, but half of a pair (A+ctrl) hardly is one
-    doubtful = sorted(filter(looks_like_control, genes if by_name else in_pairs))
-    read_as_control = {label for label, reading in readings.items() if not reading.genes and label != CONTROL}
-    targets = sorted(read_as_control & measured) if by_name else []
-    for names, text in (
-        (groups, "genes are written in more than one way and not merged"),
-        (doubtful, "names look like controls and are kept as perturbations; pass control= if they are controls"),
-        (targets, "labels are measured genes and read as controls; pass control= if they are targets"),
-    ):
-        if names:
-            warnings.warn(f"{where}: {len(names)} {text}: {name_some(names)}.", ScreenWarning, stacklevel=4)
-    if grammar.sep not in (None, GENE_SEPARATOR) and not any(str(grammar.sep) in label for label in n_cells):
-        warnings.warn(f"{where}: sep={grammar.sep!r} occurs in no label.", ScreenWarning, stacklevel=4)
 
 
 def _require_free(

@@ -241,3 +241,18 @@ def test_views_and_files_are_refused(tmp_path):
     backed.file.close()
     with pytest.raises(DataError, match="X is None"):
         normalize(AnnData(obs=adata.obs))
+
+
+def test_counts_that_are_there_are_not_overwritten(screen):
+    adata = screen.copy()
+    adata.layers["raw"] = adata.layers["counts"] * 2
+    before = adata.X.copy()
+    with pytest.raises(DataError, match=r"layers\['counts'\] exists and differs from layers\['raw'\]"):
+        normalize(adata, layer="raw")
+    assert (before != adata.X).nnz == 0 and (adata.layers["counts"] != screen.layers["counts"]).nnz == 0
+    adata.layers["raw"] = adata.layers["counts"].copy()
+    normalize(adata, layer="raw")  # the same counts under a second name
+    del adata.layers["counts"]
+    adata.layers["raw"] = adata.layers["raw"] * 2
+    normalize(adata, layer="raw")
+    assert (adata.layers["counts"] != adata.layers["raw"]).nnz == 0

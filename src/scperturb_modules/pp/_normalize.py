@@ -61,7 +61,8 @@ def normalize(
         A named layer or column does not exist.
     DataError
         Values that are not counts (negative, not whole, not finite: then they are already normalised, logged or
-        scaled); library sizes that are missing, not positive, or smaller than the counts of the cell; a view or a
+        scaled); another layer than ``layer`` is called
+        "counts"; library sizes that are missing, not positive, or smaller than the counts of the cell; a view or a
         backed object.
 
     Warns
@@ -84,6 +85,7 @@ def normalize(
     scaled = sparse.csr_matrix(counts, dtype=np.float64, copy=True)
     scaled.sum_duplicates()
     _check_counts(scaled, adata, where)
+    _check_kept_counts(scaled, adata, where)
     library = _library_size(scaled, adata, library_size_key)
     scaled.data *= np.repeat(target_sum / library, np.diff(scaled.indptr))
     logged = scaled.log1p().astype(np.float32)
@@ -130,6 +132,14 @@ def _check_counts(counts: sparse.csr_matrix, adata: AnnData, where: str) -> None
                 "spm.pp.normalize starts from raw counts: pass the layer that holds them as layer=, or leave this call "
                 "out if the data are log1p of counts per 10,000 already. Nothing was changed."
             )
+
+
+def _check_kept_counts(counts: sparse.csr_matrix, adata: AnnData, where: str) -> None:
+    if _keys.COUNTS in adata.layers and (counts != sparse.csr_matrix(adata.layers[_keys.COUNTS])).nnz:
+        raise DataError(
+            f"layers[{_keys.COUNTS!r}] exists and differs from {where}; it is not overwritten. Leave out layer= to "
+            f"start from it, or delete it first: del adata.layers[{_keys.COUNTS!r}]."
+        )
 
 
 def _guess_scale(values: np.ndarray) -> str:

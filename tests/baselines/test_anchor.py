@@ -155,6 +155,40 @@ def test_a_pair_is_not_in_its_own_factor(make_training):
     )
 
 
+def test_a_pair_is_not_in_the_mean_that_stands_for_its_singles(make_training):
+    """Without any single the mean per gene of the pairs takes their place."""
+    changes = {name: change for name, change in changes_of(np.random.default_rng(0), 12).items() if "+" in name}
+    without = {name: change for name, change in changes.items() if name != "G00+G01"}
+    anchor = anchor_of(make_training(changes, se2=0.1))
+    left_out = anchor.leave_one_out(("G00", "G01"), None).delta
+    removed = anchor_of(make_training(without, se2=0.1))
+    np.testing.assert_allclose(left_out, removed.of(("G00", "G01"), None).delta, rtol=1e-12)
+    poisoned = anchor_of(make_training(changes | {"G00+G01": np.full(40, 1e3)}, se2=0.1))
+    np.testing.assert_array_equal(left_out, poisoned.leave_one_out(("G00", "G01"), None).delta)
+    # a pair that is not left out has it in its mean
+    other = ("G02", "G05")
+    assert not np.array_equal(anchor.leave_one_out(other, None).delta, poisoned.leave_one_out(other, None).delta)
+
+
+@pytest.mark.parametrize("condition", [("G03",), ("G00", "G01"), ("G00", "G01", "G02")])
+def test_leaving_out_is_what_the_anchor_is_without_the_condition(condition, make_training):
+    changes = changes_of(np.random.default_rng(0), 12) | {"G00+G01+G02": np.random.default_rng(1).normal(size=40)}
+    without = {name: change for name, change in changes.items() if name != "+".join(condition)}
+    left_out = anchor_of(make_training(changes, se2=0.1)).leave_one_out(condition, None)
+    removed = anchor_of(make_training(without, se2=0.1)).of(condition, None)
+    np.testing.assert_allclose(left_out.delta, removed.delta, atol=1e-14)
+    assert left_out.anchor == removed.anchor
+
+
+def test_a_context_with_controls_only_changes_no_anchor_of_the_others(make_training):
+    rng = np.random.default_rng(0)
+    changes = {f"{gene}|{context}": rng.normal(size=40) for gene in GENES for context in ("a", "b")}
+    two, three = (anchor_of(make_training(changes, contexts=contexts)) for contexts in (("a", "b"), ("a", "b", "c")))
+    expected = np.mean([changes[f"{gene}|a"] for gene in GENES[1:]], axis=0)
+    for anchor in (two, three):
+        np.testing.assert_allclose(anchor.leave_one_out(("G00",), "a").delta, expected, rtol=1e-12)
+
+
 def test_masked_singles_count_as_unmeasured(make_training):
     changes = changes_of(np.random.default_rng(0))
     anchor = anchor_of(make_training(changes))

@@ -29,7 +29,7 @@ class PairFit:
     Attributes
     ----------
     rows
-        Row numbers of the n training pairs (and larger combinations) with all singles measured in their context.
+        Row numbers of the n training pairs with both singles measured in their context.
     product, square
         (n,) <sum, measured pair> and <sum, sum>.
     """
@@ -116,9 +116,10 @@ class Anchor:
         """
         if len(genes) == 1:
             masked = genes
-        parts = [self._unseen(gene, context) if gene in masked else self._single(gene, context) for gene in genes]
+        own = self._row(genes, context)
+        parts = [(self._unseen if gene in masked else self._single)(gene, context, without=own) for gene in genes]
         fit = self._pairs[self.data.source(context)]
-        return self._sum(parts, fit.factor(without=self._row(genes, context)) if len(genes) > 1 else 1.0)
+        return self._sum(parts, fit.factor(without=own) if len(genes) > 1 else 1.0)
 
     def settings(self) -> dict[str, Any]:
         """Fitted factors and chosen neighbours, per source of training conditions, as plain values."""
@@ -135,16 +136,16 @@ class Anchor:
         total = factor * sum_of([part.delta for part in parts])
         return Response(total, joined(part.anchor for part in parts), NO_EMBEDDING if missing else OK)
 
-    def _single(self, gene: str, context: str | None) -> Response:
+    def _single(self, gene: str, context: str | None, *, without: int | None = None) -> Response:
         row = self.data.single(gene, context)
-        return self._unseen(gene, context) if row is None else Response(self.effects[row], "shrunken")
+        return self._unseen(gene, context, without=without) if row is None else Response(self.effects[row], "shrunken")
 
-    def _unseen(self, gene: str, context: str | None) -> Response:
-        """What is known of a single without its own measurement in the context."""
+    def _unseen(self, gene: str, context: str | None, *, without: int | None = None) -> Response:
+        """What is known of a single without its own measurement in the context, and without one more row."""
         source = self.data.source(context)
         row = self.data.single(gene, context)
         neighbours = self._neighbours.get(source)
-        mean = self.data.mean_single(source) if row is None else self._mean_of_others[row]
+        mean = self._mean_without(source, without if row is None else row)
         predicted = None
         if neighbours is not None:
             predicted = neighbours.predict(gene) if row is None else neighbours.predict_without(gene, mean)
@@ -153,20 +154,23 @@ class Anchor:
         covered = self.embedding is None or gene in self.embedding
         return Response(mean, "mean", OK if covered else NO_EMBEDDING)
 
+    def _mean_without(self, source: Source, row: int | None) -> Array:
+        others = None if row is None else self._mean_of_others.get(row)
+        return self.data.mean_single(source) if others is None else others
+
     @cached_property
     def _mean_of_others(self) -> dict[int, Array]:
-        """For each training single the mean of the other singles of its context.
+        """For each training condition that tells the mean single of its context, the mean that the others tell.
 
         Sums of what stands before and after, never a total minus the own value: that would keep rounding of it.
         """
         means: dict[int, Array] = {}
-        for source in self.data.sources:
-            rows = self.data.rows_of(source, order=1)
+        for context in self.data.perturbed_contexts:
+            rows, per_gene = self.data.single_changes((context,))
             if len(rows) < 2:
                 means.update({int(row): np.zeros(self.data.delta.shape[1]) for row in rows})
                 continue
-            before = _sums_before(self.data.delta[rows])
-            after = _sums_before(self.data.delta[rows[::-1]])[::-1]
+            before, after = _sums_before(per_gene), _sums_before(per_gene[::-1])[::-1]
             means.update(zip(map(int, rows), (before + after) / (len(rows) - 1), strict=True))
         return means
 
@@ -223,8 +227,8 @@ def shrink_to_zero(delta: Array, se2: Array, *, reference: np.ndarray | None = N
 def _shrunken(data: TrainingData) -> Array:
     """(P, G) shrunken changes. Singles alone tell how genes respond: a pair must not be in its own anchor."""
     effects = np.empty_like(data.delta)
-    for source in dict.fromkeys((context,) for _, context in data.rows):
-        rows, singles = data.rows_of(source), data.rows_of(source, order=1)
+    for context in data.perturbed_contexts:
+        rows, singles = data.rows_of((context,)), data.rows_of((context,), order=1)
         reference = np.isin(rows, singles) if len(singles) else None
         effects[rows] = shrink_to_zero(data.delta[rows], data.se2[rows], reference=reference)
     return effects

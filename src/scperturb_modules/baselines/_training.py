@@ -101,7 +101,8 @@ class TrainingData:
         return tuple(dict.fromkeys(self.source(context) for context in self.contexts))
 
     @cached_property
-    def _perturbed_contexts(self) -> Source:
+    def perturbed_contexts(self) -> Source:
+        """The contexts with perturbed training conditions."""
         return tuple(dict.fromkeys(context for _, context in self.rows))
 
     @cached_property
@@ -114,7 +115,7 @@ class TrainingData:
 
     def source(self, context: str | None) -> Source:
         """A context with perturbed training conditions serves itself; any other is served by all that have some."""
-        return (context,) if context in self._perturbed_contexts else self._perturbed_contexts
+        return (context,) if context in self.perturbed_contexts else self.perturbed_contexts
 
     def rows_of(self, source: Source, *, order: int | None = None) -> Index:
         """Row numbers of a source, all of them or those with ``order`` perturbed genes."""
@@ -130,10 +131,14 @@ class TrainingData:
     def mean_single(self, source: Source) -> Array:
         """(G,) unweighted mean change of the singles; without any single, of the conditions' change per gene."""
         if (source, 1) not in self._means:
-            singles = self.rows_of(source, order=1)
-            rows = singles if len(singles) else self.rows_of(source)
-            self._means[source, 1] = (self.delta[rows] / self.order[rows, None]).mean(axis=0)
+            self._means[source, 1] = self.single_changes(source)[1].mean(axis=0)
         return self._means[source, 1]
+
+    def single_changes(self, source: Source) -> tuple[Index, Array]:
+        """Rows that tell the mean single, and their (n, G) changes per gene: singles; without any, all conditions."""
+        singles = self.rows_of(source, order=1)
+        rows = singles if len(singles) else self.rows_of(source)
+        return rows, self.delta[rows] / self.order[rows, None]
 
     def has_own_mean(self, source: Source, order: int) -> bool:
         """Whether enough conditions of this many genes were measured for a mean of their own."""

@@ -79,6 +79,20 @@ def test_the_true_graph_helps_on_unseen_singles_and_the_decoy_does_not(baseline,
     assert decoy.mean() > -0.02 * mean.mean()
 
 
+@pytest.mark.parametrize("baseline", [baselines.EmbeddingLinear, baselines.KernelRidge])
+def test_a_prior_regression_is_not_wild_on_pairs_of_genes_far_from_the_training_genes(baseline, default_screen, fit):
+    """About twenty covered genes and sixteen features: a weak penalty that wins by chance ruins two of these pairs."""
+    adata, planted = default_screen
+    prior = datasets.simulated_prior(adata, "partial")
+    training, test = split_into(adata, "unseen_single", fold=2)
+    asked = fit(baselines.NoChange, training).predict(test.obs_names).obs["seen"]
+    names = asked.index[asked == "pair_0of2"]
+    assert len(names) == 4
+    mean = distances(fit(baselines.MeanShift, training), names, planted)
+    predicted = distances(fit(baseline, training, priors=prior), names, planted)
+    assert predicted.mean() < 1.1 * mean.mean()
+
+
 @pytest.fixture(scope="module")
 def unseen_singles(default_screen):
     adata, planted = default_screen

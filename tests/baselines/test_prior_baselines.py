@@ -199,6 +199,38 @@ def test_bad_tables_say_what_is_wrong():
         as_tables(pd.DataFrame({"name": ["p", "q"]}, index=["A", "B"]))
 
 
+def test_genes_named_by_numbers_and_repeated_columns():
+    table = pd.DataFrame([[0.0, 4.0], [1.0, 0.0], [5.0, 2.0]], index=["B", 5, "A"], columns=["x", "x"])
+    fused = fuse_tables(as_tables(table))
+    assert fused.genes == ("5", "A", "B")
+    renamed = table.set_axis(["x", "y"], axis=1).rename(index=str)
+    np.testing.assert_array_equal(fused.values, fuse_tables(as_tables(renamed)).values)
+    with pytest.raises(DataError, match="1 genes in more than one row: '5'"):
+        as_tables(table.set_axis([5, "5", "A"]))
+
+
+def test_infinite_values_of_a_prior_are_named():
+    table = pd.DataFrame({"x": [0.0, np.inf, 1.0], "y": [1.0, 2.0, np.nan]}, index=["A", "B", "C"])
+    with pytest.raises(DataError, match="infinite values for 1 genes: 'B'"):
+        as_tables(table)
+
+
+def test_genes_in_a_column_are_to_be_moved_into_the_index():
+    with pytest.raises(DataError, match=r"not numbers: 'index'.*table\.set_index"):
+        as_tables(pd.DataFrame({"x": [0.0, 1.0]}, index=["A", "B"]).reset_index())
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_training_genes_that_are_all_alike_have_no_similarity(linear):
+    """Rounding must not be scaled up to a kernel."""
+    from scperturb_modules.baselines._kernel import GeneKernel
+
+    for place in np.random.default_rng(0).normal(size=(20, 5)):
+        values = np.tile(place, (23, 1))
+        kernel = GeneKernel(values, linear)
+        np.testing.assert_allclose(kernel(np.vstack([values, -values])), 0.0, atol=1e-12)
+
+
 @pytest.mark.parametrize("arguments", [{"k": 0}, {"k": "some"}, {"factor": 1.5}])
 def test_impossible_settings_are_refused(arguments, make_training):
     with pytest.raises(ValueError, match=f"{next(iter(arguments))} is"):
@@ -243,3 +275,14 @@ def test_a_gain_is_clear_above_one_standard_error():
     assert is_clear(noise + 0.6)
     assert not is_clear(np.array([3.0]))
     assert not is_clear(np.array([]))
+
+
+def test_among_penalties_as_good_as_the_best_the_strongest_is_taken():
+    from scperturb_modules.baselines._kernel import PENALTIES, strongest_penalty
+
+    noise = np.array([-1.0, 1.0, -1.0, 1.0])  # standard error 0.577
+    gains = np.array([np.full(4, value) for value in (1.0, 3.0, 2.9, 0.5, 0.0)])
+    assert strongest_penalty(gains) == PENALTIES[1]
+    gains[2:4] = 3.0 - 0.5 + noise, 3.0 - 0.6 + noise
+    assert strongest_penalty(gains) == PENALTIES[2]
+    assert strongest_penalty(gains - 3.0) == np.inf

@@ -52,7 +52,10 @@ class GeneKernel:
     @cached_property
     def _scale(self) -> float:
         raw = self._raw(self.values)
-        return float(np.mean(np.diag(raw)) - raw.mean()) or 1.0
+        diagonal = float(np.mean(np.diag(raw)))
+        spread = diagonal - float(raw.mean())
+        # genes that are all alike leave rounding only
+        return spread if spread > 1e-12 * diagonal else 1.0
 
     def _raw(self, values: Array) -> Array:
         if self.linear:
@@ -82,6 +85,7 @@ class PriorRegression(Baseline):
     reduced to principal component scores. Training conditions with an uncovered gene are left out; an uncovered gene
     of a predicted condition adds nothing to the mean shift (status ``"no_embedding"``). Where held-out genes are not
     predicted better than by the mean shift, by more than one standard error, the prediction is the mean shift.
+    Among penalties that predict them about as well as the best, the strongest is taken.
     """
 
     needs_prior = True
@@ -149,9 +153,9 @@ class EmbeddingLinear(PriorRegression):
 
     def _choose(self, gains: Array) -> Array:
         first_components = np.cumsum(gains, axis=2)
-        penalty, last = np.unravel_index(np.argmax(first_components.sum(axis=1)), gains.shape[::2])
-        n_components = int(last) + 1 if is_clear(first_components[penalty, :, last]) else 0
-        return np.where(np.arange(gains.shape[2]) < n_components, PENALTIES[penalty], np.inf)
+        last = int(np.argmax(first_components.sum(axis=1).max(axis=0)))
+        penalty = strongest_penalty(first_components[:, :, last])
+        return np.where(np.arange(gains.shape[2]) <= last, penalty, np.inf)
 
 
 class KernelRidge(PriorRegression):
@@ -164,9 +168,7 @@ class KernelRidge(PriorRegression):
     _linear = False
 
     def _choose(self, gains: Array) -> Array:
-        totals = gains.sum(axis=2)
-        penalty = int(np.argmax(totals.sum(axis=1)))
-        return np.full(gains.shape[2], PENALTIES[penalty] if is_clear(totals[penalty]) else np.inf)
+        return np.full(gains.shape[2], strongest_penalty(gains.sum(axis=2)))
 
 
 def principal_components(values: Array, most: int) -> Array:
@@ -197,6 +199,18 @@ def ridge(similarity: Array, scores: Array, penalties: Array) -> Array:
 def is_clear(gains: Array) -> bool:
     """Whether gains (n,) have a mean above one standard error; the best of many settings gains by chance."""
     return len(gains) > 1 and float(gains.mean()) > float(gains.std(ddof=1)) / np.sqrt(len(gains))
+
+
+def strongest_penalty(gains: Array) -> float:
+    """The strongest penalty whose gains (n_penalties, n) are not clearly below the best; infinite if that is not clear.
+
+    Few held-out genes hardly tell neighbouring penalties apart, and a weak one makes wild predictions for genes that
+    lie outside of the training genes (the one-standard-error rule of Breiman et al. 1984).
+    """
+    best = gains[np.argmax(gains.sum(axis=1))]
+    if not is_clear(best):
+        return np.inf
+    return max(penalty for penalty, gain in zip(PENALTIES, gains, strict=True) if not is_clear(best - gain))
 
 
 def held_out_gains(similarity: Array, scores: Array, perturbed: Sequence[tuple[str, ...]], *, seed: int) -> Array:

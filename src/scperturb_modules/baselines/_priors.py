@@ -62,7 +62,7 @@ def as_tables(priors: Any) -> dict[str, pd.DataFrame]:
     TypeError
         Something that is no table.
     DataError
-        A table with repeated genes or columns that are not numbers.
+        A table with repeated genes, columns that are not numbers, or infinite values.
     """
     if priors is None:
         return {}
@@ -82,15 +82,22 @@ def _checked(name: str, table: Any) -> pd.DataFrame:
     frame = table.to_frame() if hasattr(table, "to_frame") else table
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"prior {name!r} is a {type(table).__name__}; pass a DataFrame of genes x features.")
+    frame = frame.set_axis(frame.index.astype(str))
     if frame.index.has_duplicates:
         repeated = frame.index[frame.index.duplicated()].unique()
         raise DataError(
             f"prior {name!r} has {len(repeated)} genes in more than one row: {name_some(repeated)}. Keep one row per "
             "gene, for example table.groupby(level=0).mean()."
         )
-    wrong = [column for column in frame.columns if not pd.api.types.is_numeric_dtype(frame[column])]
+    wrong = [column for column, dtype in frame.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
     if wrong:
-        raise DataError(f"prior {name!r} has columns that are not numbers: {name_some(wrong)}. Drop or encode them.")
+        raise DataError(
+            f"prior {name!r} has columns that are not numbers: {name_some(wrong)}. Drop or encode them; genes belong "
+            "in the index, table.set_index(column)."
+        )
+    infinite = frame.index[np.isinf(frame.to_numpy(dtype=np.float64, na_value=np.nan)).any(axis=1)]
+    if len(infinite):
+        raise DataError(f"prior {name!r} has infinite values for {len(infinite)} genes: {name_some(infinite)}.")
     return frame
 
 
@@ -110,8 +117,8 @@ def fuse_tables(tables: Mapping[str, pd.DataFrame]) -> Embedding | None:
 
 
 def _standardised(table: pd.DataFrame) -> pd.DataFrame:
-    complete = table.dropna().astype(np.float64).sort_index()
-    complete.index = complete.index.astype(str)
+    # names of columns may repeat, their numbers do not
+    complete = table.set_axis(range(table.shape[1]), axis=1).dropna().astype(np.float64).sort_index()
     centred = complete - complete.mean()
     spread = complete.std(ddof=0)
     informative = spread > 1e-12 * complete.abs().max()

@@ -6,6 +6,7 @@ import pytest
 from anndata import AnnData
 
 from scperturb_modules import baselines, pp
+from scperturb_modules._errors import DataError
 
 
 def gaussian_screen(rng, *, n_cells=400, n_genes=60, spread=0.5, held_out=True):
@@ -119,3 +120,9 @@ def test_the_oracle_is_the_best_of_its_rank(make_training):
     assert errors[2] == pytest.approx(np.linalg.norm(outside - mean - fitted @ basis))
     with pytest.raises(ValueError, match="allows 1 to 12"):
         baselines.oracle_prediction(training, truth, 13)
+
+
+def test_rows_without_a_cell_are_named():
+    adata = gaussian_screen(np.random.default_rng(0))
+    with pytest.raises(DataError, match="1 rows have no cell in the screen: 'D'"):
+        next(baselines.replicate_halves(adata, ["A", "D"]))

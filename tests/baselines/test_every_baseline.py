@@ -253,6 +253,39 @@ def test_what_is_missing_is_said_with_the_call_that_mends_it(drawn, make_trainin
         baselines.MeanShift(make_training({"G00": 1.0})[:0].copy()).train()
 
 
+def test_a_view_is_not_set_up(drawn):
+    """What is written into a view is lost, or lands in its parent."""
+    adata, _ = drawn
+    before = json.dumps(adata.uns[keys.ROOT]["setup"], sort_keys=True)
+    with pytest.raises(DataError, match=r"view of another one\. Call adata = adata\.copy\(\)"):
+        baselines.MeanShift.setup_anndata(adata[:, :20], split_key="part")
+    assert json.dumps(adata.uns[keys.ROOT]["setup"], sort_keys=True) == before
+
+
+def test_settings_may_be_numpy_numbers(drawn, fit, tmp_path):
+    adata, table = drawn
+    numbers = {"seed": np.int64(1), "k": np.int64(3), "factor": np.float32(0.5)}
+    model = fit(baselines.NearestPrior, adata, priors=table, **numbers)
+    plain = fit(baselines.NearestPrior, adata, priors=table, seed=1, k=3, factor=0.5)
+    np.testing.assert_array_equal(delta_of(model), delta_of(plain))
+    model.save(tmp_path / "model")
+    assert baselines.NearestPrior.load(tmp_path / "model").settings == plain.settings
+
+
+def test_overwriting_destroys_nothing_but_a_saved_baseline(drawn, fit, tmp_path):
+    model = fit(baselines.MeanShift, drawn[0])
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    (tmp_path / "notes.txt").write_text("a file")
+    for name in ("thesis", "notes.txt"):
+        with pytest.raises(FileExistsError, match="is no saved baseline and would be lost"):
+            model.save(tmp_path / name, overwrite=True)
+    assert (tmp_path / "thesis" / "chapter.txt").exists() and (tmp_path / "notes.txt").exists()
+    (tmp_path / "empty").mkdir()
+    model.save(tmp_path / "empty", overwrite=True)
+    assert baselines.Baseline.load(tmp_path / "empty").predict().n_obs == model.predict().n_obs
+
+
 def test_setup_is_recorded_and_used(drawn, fit):
     adata, _ = drawn
     renamed = adata.copy()

@@ -22,6 +22,7 @@ from scperturb_modules.baselines._priors import Embedding, as_tables, fuse_table
 from scperturb_modules.baselines._storage import read_model, write_model
 from scperturb_modules.baselines._training import Source, TrainingData, contexts_of, control_label
 from scperturb_modules.pp import pseudobulk
+from scperturb_modules.pp._labels import refuse_view
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -68,7 +69,7 @@ class Baseline(ABC):
         Baseline._classes[cls.__name__] = cls
 
     def __init__(self, adata: AnnData, *, priors: Any = None, seed: int = 0) -> None:
-        self.seed = seed
+        self.seed = int(seed)
         self.training, self._test_names = _training_side(adata)
         self.tables = as_tables(priors) if self.uses_prior else {}
         self.fitted: dict[str, Any] = {}
@@ -93,7 +94,10 @@ class Baseline(ABC):
         ------
         MissingKeyError
             A named column or layer does not exist.
+        DataError
+            ``adata`` is a view.
         """
+        refuse_view(adata, "setup_anndata")
         screen = keys.ScreenKeys(perturbation_key, control, layer, batch_key, cell_type_key, split_key)
         require_screen_columns(adata, screen)
         adata.uns.setdefault(keys.ROOT, {})[keys.SETUP] = screen.to_uns()
@@ -218,7 +222,7 @@ class Baseline(ABC):
         Raises
         ------
         FileExistsError
-            The path exists and ``overwrite`` is False.
+            The path exists and ``overwrite`` is False, or it holds something else than a saved baseline.
         NotTrainedError
             :meth:`train` was not called.
         """

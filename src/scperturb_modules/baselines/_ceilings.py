@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from scperturb_modules import _keys as keys
 from scperturb_modules._conditions import parse_row_name, regime_of, row_name
+from scperturb_modules._errors import DataError, name_some
 from scperturb_modules.baselines._kernel import principal_components
 from scperturb_modules.baselines._prediction import OK, make_prediction, require_screen_columns
 from scperturb_modules.baselines._training import Array, TrainingData, control_label
@@ -62,7 +63,7 @@ def replicate_halves(
     Raises
     ------
     DataError
-        A context without controls for both halves.
+        A row without cells, or a context without controls for both halves.
 
     Examples
     --------
@@ -75,6 +76,9 @@ def replicate_halves(
     screen = keys.ScreenKeys(perturbation_key, control, layer, batch_key, cell_type_key, split_key)
     require_screen_columns(adata, screen)
     row_of_cell = _row_of_cell(adata, screen)
+    absent = sorted(set(map(str, rows)) - set(row_of_cell))
+    if absent:
+        raise DataError(f"{len(absent)} rows have no cell in the screen: {name_some(absent)}.")
     few = np.array([np.count_nonzero(row_of_cell == name) < MIN_REPLICATE_CELLS for name in rows], dtype=bool)
     enough = [name for name, is_few in zip(rows, few, strict=True) if not is_few]
     used, halved, group = _cells_to_halve(adata, screen, row_of_cell, rows, enough)

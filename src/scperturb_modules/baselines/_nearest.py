@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -196,13 +197,14 @@ class NearestPrior(Baseline):
         k: int | str | None = None,
         factor: float | None = None,
     ) -> None:
-        if not (k is None or k == "all" or (isinstance(k, int) and k > 0)):
+        if not (k is None or k == "all" or (isinstance(k, Integral) and k > 0)):
             raise ValueError(f'k is {k!r}; give a positive number of neighbours, "all", or None to choose it.')
         if factor is not None and not 0 <= factor <= 1:
             raise ValueError(f"factor is {factor}; give a weight between 0 and 1, or None to choose it.")
         super().__init__(adata, priors=priors, seed=seed)
-        self.k = k
-        self.factor = factor
+        # NumPy's numbers are no JSON
+        self.k = int(k) if isinstance(k, Integral) else k
+        self.factor = None if factor is None else float(factor)
 
     def _fit(self) -> None:
         embedding = self._require_embedding()

@@ -112,6 +112,9 @@ def test_settings_win_over_the_preset():
         ("tiny", {"gi": "rule"}, DataError, "'module_rule'"),
         ("tiny", {"batch_sd": -1}, DataError, "batch_sd=-1"),
         ("tiny", {"dispersion": 0}, DataError, "dispersion=0"),
+        ("tiny", {"n_genes": 80.0}, DataError, "n_genes=80.0, but it is a whole number"),
+        ("tiny", {"sys": float("nan")}, DataError, "sys=nan, but it is a finite number"),
+        ("tiny", {"effect_scale": "2"}, DataError, "effect_scale='2', but it is a finite number"),
     ],
 )
 def test_settings_that_cannot_be(preset, settings, error, message):
@@ -435,6 +438,13 @@ def test_truth_follows_a_choice_of_genes(tiny):
     some = tiny[:, ["G05", "G02"]].copy()
     expected = datasets.simulated_truth(tiny)[["G05", "G02"]]
     pd.testing.assert_frame_equal(datasets.simulated_truth(some), expected)
+
+
+def test_truth_of_genes_that_were_not_simulated(tiny):
+    renamed = tiny[:, :3].copy()
+    renamed.var_names = ["G01", "TP53", "MYC"]
+    with pytest.raises(DataError, match="2 genes were not simulated: 'MYC', 'TP53'"):
+        datasets.simulated_truth(renamed)
 
 
 def test_truth_of_a_real_screen(screen):

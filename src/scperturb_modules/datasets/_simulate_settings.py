@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from math import isfinite
+from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any
 
@@ -95,8 +97,17 @@ class SimulationSettings:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         self._check_counts()
         self._check_ranges()
+
+    def _check_kinds(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int" and not isinstance(value, Integral):
+                raise DataError(f"{field.name}={value!r}, but it is a whole number.")
+            if field.type == "float" and not (isinstance(value, Real) and isfinite(value)):
+                raise DataError(f"{field.name}={value!r}, but it is a finite number.")
 
     def _check_counts(self) -> None:
         for name in ("n_perturbable", "n_cells", "n_controls", "n_batches", "n_cell_types"):

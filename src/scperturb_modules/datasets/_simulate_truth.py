@@ -40,7 +40,7 @@ def simulated_truth(adata: AnnData, table: str = "delta_true") -> pd.DataFrame:
     MissingKeyError
         The screen was not simulated.
     DataError
-        There is no such table.
+        There is no such table, or a gene that was not simulated.
 
     Examples
     --------
@@ -53,6 +53,9 @@ def simulated_truth(adata: AnnData, table: str = "delta_true") -> pd.DataFrame:
     if table not in TABLES:
         raise DataError(f"There is no table {table!r}; choose one of {name_some(TABLES)}.")
     full = pd.DataFrame(record[table], index=list(record["rows"]), columns=list(record["genes"]))
+    strange = adata.var_names.difference(full.columns)
+    if len(strange):
+        raise DataError(f"{len(strange)} genes were not simulated: {name_some(strange)}. Drop or rename them.")
     return full.loc[:, list(adata.var_names)]
 
 

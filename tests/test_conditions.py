@@ -14,7 +14,7 @@ from scperturb_modules._conditions import (
     canonical_condition,
     genes_of,
     parse_row_name,
-    regime_of,
+    regimes_of,
     row_name,
 )
 
@@ -61,7 +61,7 @@ TRAINING = {("A", None), ("B", None), ("A+C", None)}
     ],
 )
 def test_regime_in_one_context(condition, regime):
-    assert regime_of(condition, None, TRAINING) == regime
+    assert regimes_of([(condition, None)], TRAINING) == [regime]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_regime_in_one_context(condition, regime):
 )
 def test_regime_counts_within_the_context(condition, context, regime):
     training = {("A", "k562"), ("B", "rpe1")}
-    assert regime_of(condition, context, training) == regime
+    assert regimes_of([(condition, context)], training) == [regime]
 
 
 def test_every_regime_is_listed():

@@ -9,7 +9,7 @@ A leaf module: imports nothing of the package.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 CONTROL = "control"
 GENE_SEPARATOR = "+"
@@ -79,17 +79,15 @@ def parse_row_name(name: str) -> Row:
     return condition, (context if bar else None)
 
 
-def regime_of(condition: str, context: str | None, training: Collection[Row], *, control: str = CONTROL) -> str:
-    """How much of a condition was measured in training; one of :data:`REGIMES`.
+def regimes_of(rows: Iterable[Row], training: Iterable[Row], *, control: str = CONTROL) -> list[str]:
+    """How much of each condition was measured in training; one of :data:`REGIMES` per row.
 
     Parameters
     ----------
-    condition
-        Canonical name.
-    context
-        Cell type, or None where the screen has one context.
+    rows
+        (condition, context) of the conditions asked for; the context is None where the screen has one only.
     training
-        The perturbed (condition, context) rows with training cells; pass a set when asking for many conditions.
+        The perturbed rows with training cells.
     control
         Label of the control.
 
@@ -98,19 +96,23 @@ def regime_of(condition: str, context: str | None, training: Collection[Row], *,
     ``context_unseen``: the context has no perturbed training condition, or the condition was measured in other
     contexts only. Otherwise singles count as seen when measured *in this context*.
 
-    >>> regime_of("A+B", None, {("A", None), ("B", None)})
-    'pair_2of2'
+    >>> regimes_of([("A+B", None), ("C", None)], [("A", None), ("B", None)])
+    ['pair_2of2', 'single_unseen']
     """
-    if (condition, context) in training:
-        return MEASURED
-    if context is not None:
-        known_context = any(row[1] == context for row in training)
-        known_elsewhere = any(row[0] == condition for row in training)
-        if not known_context or known_elsewhere:
+    seen = frozenset(training)
+    contexts = {context for _, context in seen}
+    conditions = {condition for condition, _ in seen}
+
+    def regime(condition: str, context: str | None) -> str:
+        if (condition, context) in seen:
+            return MEASURED
+        if context is not None and (context not in contexts or condition in conditions):
             return CONTEXT_UNSEEN
-    genes = genes_of(condition, control=control)
-    if len(genes) > 2:
-        return HIGHER_ORDER
-    if len(genes) == 1:
-        return SINGLE_UNSEEN
-    return _PAIR_BY_SEEN[sum((gene, context) in training for gene in genes)]
+        genes = genes_of(condition, control=control)
+        if len(genes) > 2:
+            return HIGHER_ORDER
+        if len(genes) == 1:
+            return SINGLE_UNSEEN
+        return _PAIR_BY_SEEN[sum((gene, context) in seen for gene in genes)]
+
+    return [regime(*row) for row in rows]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from scperturb_modules import _keys as keys
-from scperturb_modules._conditions import genes_of, regime_of
+from scperturb_modules._conditions import genes_of, regimes_of
 from scperturb_modules._errors import DataError, MissingKeyError, NotTrainedError
 from scperturb_modules.baselines._prediction import (
     UNKNOWN_GENE,
@@ -172,7 +172,7 @@ class Baseline(ABC):
             self.training,
             rows,
             [response.delta for response in responses],
-            seen=[regime_of(*row, self._data.index.keys(), control=control) for row in rows],
+            seen=regimes_of(rows, self._data.index, control=control),
             anchor=[response.anchor for response in responses],
             status=[self._status(some, response) for some, response in zip(genes, responses, strict=True)],
             model=self.name,

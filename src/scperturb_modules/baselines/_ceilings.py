@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from scperturb_modules import _keys as keys
-from scperturb_modules._conditions import parse_row_name, regime_of, row_name
+from scperturb_modules._conditions import parse_row_name, regimes_of, row_name
 from scperturb_modules._errors import DataError, name_some
 from scperturb_modules.baselines._kernel import principal_components
 from scperturb_modules.baselines._prediction import OK, make_prediction, require_screen_columns
@@ -166,7 +166,7 @@ def oracle_prediction(training: AnnData, truth: AnnData, n_components: int) -> A
         training,
         rows,
         mean + (change @ components.T) @ components,
-        seen=[regime_of(*row, data.index.keys(), control=control) for row in rows],
+        seen=regimes_of(rows, data.index, control=control),
         anchor=["oracle"] * len(rows),
         status=[OK] * len(rows),
         model="Oracle",

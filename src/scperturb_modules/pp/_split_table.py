@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from scperturb_modules import _keys
-from scperturb_modules._conditions import Row, regime_of, row_name
+from scperturb_modules._conditions import Row, regimes_of, row_name
 from scperturb_modules._errors import DataError, name_some, require_key
 from scperturb_modules._keys import TEST, ScreenKeys
 from scperturb_modules.pp._screen import ScreenView, resolve_screen
@@ -110,7 +110,7 @@ class CellRows:
                 _keys.PERTURBATION: [condition for condition, _ in self.rows],
                 _keys.CELL_TYPE: [context or "" for _, context in self.rows],
                 _keys.SPLIT: [part_of_row[row] for row in self.rows],
-                "regime": [regime_of(*row, training, control=control) for row in self.rows],
+                "regime": regimes_of(self.rows, training, control=control),
                 _keys.N_CELLS: np.bincount(self.code[self.code >= 0], minlength=len(self.rows)),
             },
             index=[row_name(*row) for row in self.rows],

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scperturb_modules import _keys as keys
 from scperturb_modules import metrics
-from scperturb_modules._conditions import Row, genes_of, parse_row_name, regime_of
+from scperturb_modules._conditions import Row, genes_of, parse_row_name, regimes_of
 from scperturb_modules._errors import DataError, require_key
 from scperturb_modules.pp._affected import welch
 
@@ -185,7 +185,7 @@ def yardstick(truth: AnnData, names: Sequence[str] | None = None) -> Yardstick:
         rows=rows,
         genes=tuple(genes_of(condition, control=setup.control) for condition, _ in rows),
         var_names=tuple(map(str, truth.var_names)),
-        regimes=tuple(regime_of(*row, training, control=setup.control) for row in rows),
+        regimes=tuple(regimes_of(rows, training, control=setup.control)),
         statuses=tuple(truth.obs[keys.STATUS].astype(str).iloc[scored]),
         n_cells=truth.obs[keys.N_CELLS].to_numpy(dtype=np.int64)[scored],
         n_controls=truth.obs[keys.N_CONTROLS].to_numpy(dtype=np.int64)[scored],

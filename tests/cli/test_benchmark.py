@@ -115,3 +115,21 @@ def test_a_leak_is_refused(spm, simulated, tmp_path):
 def test_an_option_without_effect_is_refused(spm, one_line, simulated_file, tmp_path):
     args = ["--perturbation-key", "perturbation", "--out", tmp_path / "results", "--target-sum", "1e6"]
     assert "--target-sum would have no effect" in one_line(spm("benchmark", simulated_file, *args))
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(spm, one_line, tmp_path, monkeypatch):
+    import os
+
+    # the superuser may write everywhere, so the answer of the system is replaced
+    monkeypatch.setattr(os, "access", lambda path, mode: os.fspath(path) != os.fspath(tmp_path))
+    line = one_line(
+        spm("benchmark", tmp_path / "absent.h5ad", "--perturbation-key", "x", "--out", tmp_path / "a" / "b")
+    )
+    assert "cannot write into" in line and str(tmp_path) in line
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_below_a_file_is_refused_before_anything_is_read(spm, one_line, tmp_path):
+    (tmp_path / "notes.txt").write_text("")
+    out = tmp_path / "notes.txt" / "results"
+    assert "is a file" in one_line(spm("benchmark", tmp_path / "absent.h5ad", "--perturbation-key", "x", "--out", out))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 
 
 def check_folder(out: Path, *, overwrite: bool) -> None:
-    """Refuse a folder with content before anything is computed."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; --out names a folder")
+    """Refuse a folder with content, or that cannot be written, before anything is computed."""
+    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not nearest.is_dir():
+        raise InputError(f"{nearest} is a file; --out names a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write into {nearest}; choose another --out")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
         raise InputError(f"{out} is not empty; choose another --out, or pass --overwrite to replace earlier results")
 

@@ -74,3 +74,12 @@ def test_no_text_is_cut_or_overlaps(frame, assert_readable, power):
     long = {"MineA": "AdditiveShrunk", "MineB": "AdditiveFitted", "Good": "EmbeddingLinear", "Bad": "MatchingMean"}
     renamed = frame.assign(model=frame["model"].replace(long), effect_norm=frame["effect_norm"] ** power)
     assert_readable(error_by_effect(renamed, models=list(long.values())))
+
+
+def test_one_regime_is_drawn_alone(frame):
+    hard = frame.assign(regime="pair_0of2", value=frame["value"] + 1)
+    both = pd.concat([frame.assign(regime="pair_2of2"), hard])
+    points = clouds(error_by_effect(both, models=["Good"], regime="pair_0of2"))["Good"]
+    np.testing.assert_allclose(sorted(points[:, 1]), [2.6 + i for i in range(6)])
+    with pytest.raises(ValueError, match="no regime 'measured'; it holds pair_0of2, pair_2of2"):
+        error_by_effect(both, regime="measured")

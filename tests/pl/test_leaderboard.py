@@ -112,3 +112,12 @@ def test_unknown_metric_and_regime_name_what_is_there(summary):
         leaderboard(summary, metric="mse")
     with pytest.raises(ValueError, match="no regime 'pair_0of2'; it holds pair_2of2, single_unseen"):
         leaderboard(summary, regime="pair_0of2")
+
+
+def test_where_one_is_best_a_line_marks_it(summary):
+    def marks(metric):
+        return [line for line in leaderboard(summary, metric=metric).get_lines() if line.get_linestyle() == ":"]
+
+    (mark,) = marks("slope")
+    assert set(mark.get_xdata()) == {1.0}
+    assert not marks("l2_top1000")

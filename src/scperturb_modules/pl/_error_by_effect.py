@@ -24,14 +24,15 @@ def error_by_effect(
     frame: pd.DataFrame,
     *,
     metric: str = "l2_top1000",
+    regime: str | None = None,
     models: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the metric of each condition against the size of its true effect; a dash marks the replicate noise.
 
-    A condition is one point (the mean over folds and seeds), or one per regime where it is tested in several; pass the
-    rows of one regime to see that alone. Points on the dashes cannot be improved with these data; points that rise with
-    the effect are conditions that a predictor does not understand.
+    A condition is one point (the mean over folds and seeds), or one per regime where it is tested in several. Points on
+    the dashes cannot be improved with these data; points that rise with the effect are conditions that a predictor does
+    not understand.
 
     Parameters
     ----------
@@ -40,6 +41,8 @@ def error_by_effect(
         ``value``, ``effect_norm`` (norm of the true change, log1p CP10k), ``floor``, ``is_baseline``.
     metric
         Id in :data:`scperturb_modules.metrics.METRICS`.
+    regime
+        One regime, for example ``"pair_2of2"``; None draws all. The table then needs the column ``regime``.
     models
         Predictors to show; None takes the models and the best baseline, or the best baselines where there is no model
         (at most three).
@@ -54,7 +57,7 @@ def error_by_effect(
     Raises
     ------
     ValueError
-        The table has no row of this metric or of a named predictor.
+        The table has no row of this metric, this regime or a named predictor.
 
     Examples
     --------
@@ -65,7 +68,7 @@ def error_by_effect(
     >>> ax.collections[0].get_offsets().tolist()
     [[5.0, 3.0], [9.0, 4.5]]
     """
-    points = _points(frame, metric)
+    points = _points(_style.of_regime(frame, regime), metric)
     shown = _shown(points, metric, models)
     points = points[points["model"].isin(shown)]
     ax = _style.axes_or_new(ax, width=6.0, height=4.5)

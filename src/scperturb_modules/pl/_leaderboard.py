@@ -39,7 +39,7 @@ def leaderboard(
 
     Baselines are grey, models coloured. Regimes (how much of a condition was seen in training) are blocks one below
     the other on one axis, so that they can be compared; a vertical line in a block marks the error that a perfect
-    prediction would still have, because the truth is measured with noise.
+    prediction would still have, because the truth is measured with noise. A dotted line marks 1 where 1 is best.
 
     Parameters
     ----------
@@ -81,6 +81,8 @@ def leaderboard(
         _draw_block(ax, block, line, colors)
         line += len(block.rows) + 1
     _label_lines(ax, blocks)
+    if METRICS[metric].better == "one":
+        ax.axvline(METRICS[metric].perfect, color="black", lw=0.8, ls=":", zorder=1)
     ax.set_xlabel(_style.metric_axis(metric))
     _draw_legend(ax, has_baseline=any(block.rows["is_baseline"].any() for block in blocks), colors=colors)
     _style.quiet(ax)
@@ -91,12 +93,7 @@ def _blocks(board: Board | pd.DataFrame, metric: str, regime: str | None) -> lis
     summary, floors = _tables(board)
     _style.require_metric(metric, summary["metric"])
     table = summary[summary["metric"].astype(str) == metric]
-    table = table.assign(loss=METRICS[metric].loss(table["mean"]))
-    if regime is not None:
-        found = sorted(set(table["regime"].astype(str)))
-        if regime not in found:
-            raise ValueError(f"the table holds no regime {regime!r}; it holds {', '.join(found)}")
-        table = table[table["regime"].astype(str) == regime]
+    table = _style.of_regime(table.assign(loss=METRICS[metric].loss(table["mean"])), regime)
     several_splits = table["split_kind"].nunique() > 1
     blocks = []
     for (split, name), rows in table.groupby(["split_kind", "regime"], observed=True, sort=False):

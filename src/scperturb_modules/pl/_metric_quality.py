@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from scperturb_modules.metrics._quality import ENOUGH_WINS
 from scperturb_modules.pl import _style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-ENOUGH = 0.8
-"""A metric is worth reading where the replicate wins in at least this share of conditions."""
 
 
 def metric_quality(quality: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -46,9 +44,9 @@ def metric_quality(quality: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     table = quality.dropna(subset=["replicate_wins"]).sort_values("replicate_wins", ascending=False, kind="stable")
     ax = _style.axes_or_new(ax, width=7.0, height=1.3 + 0.32 * len(table))
     shares = table["replicate_wins"].to_numpy(dtype=float)
-    colors = [_style.PALETTE[0] if share >= ENOUGH else _style.FAINT_COLOR for share in shares]
+    colors = [_style.PALETTE[0] if share >= ENOUGH_WINS else _style.FAINT_COLOR for share in shares]
     ax.barh(range(len(table)), shares, color=colors, height=0.7)
-    ax.axvline(ENOUGH, color="black", lw=1, ls="--")
+    ax.axvline(ENOUGH_WINS, color="black", lw=1, ls="--")
     ax.set_yticks(range(len(table)), [_style.metric_name(metric) for metric in table["metric"]], fontsize="small")
     ax.set(xlim=(0, 1), ylim=(len(table) - 0.5, -0.5))
     ax.set_xlabel("Share of conditions where a replicate\nbeats the training mean")

@@ -68,6 +68,16 @@ def require_metric(metric: str, present: Iterable[str]) -> None:
         raise ValueError(f"the table holds no metric {metric!r}; it holds {', '.join(found) or 'nothing'}")
 
 
+def of_regime(table: pd.DataFrame, regime: str | None) -> pd.DataFrame:
+    """The rows of one regime; all where it is None."""
+    if regime is None:
+        return table
+    found = sorted(set(table["regime"].astype(str)))
+    if regime not in found:
+        raise ValueError(f"the table holds no regime {regime!r}; it holds {', '.join(found)}")
+    return table[table["regime"].astype(str) == regime]
+
+
 def axes_or_new(ax: Axes | None, *, width: float, height: float) -> Axes:
     """``ax`` itself, or the axes of a new figure of this size (inches) whose layout leaves room for all labels."""
     if ax is not None:

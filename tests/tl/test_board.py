@@ -165,3 +165,16 @@ def test_pictures_and_notebook(board):
     matplotlib.pyplot.close(ax.figure)
     html = board._repr_html_()
     assert "<table" in html and "The bar on pair_2of2" in html
+
+
+def test_a_model_that_leaves_conditions_out_is_named(screen, model_class):
+    class Half(model_class):
+        def predict(self, conditions=None):
+            return super().predict(conditions[: len(conditions) // 2])
+
+    board = spm.tl.benchmark(screen, [Half, spm.baselines.NoChange], metrics=PRIMARY, **CALL)
+    rows = board.frame.query("model == 'Half'").astype({"condition": str})
+    n, n_missing = rows["condition"].nunique(), rows.query("status == 'missing'")["condition"].nunique()
+    assert 0 < n_missing < n
+    last = board.verdict().splitlines()[-1]
+    assert last == f"No prediction, scored as no change: Half ({n_missing} of {n} conditions)."

@@ -262,3 +262,31 @@ def test_input_that_cannot_be_scored_is_named(screen, truth, pred):
     doubled.obs_names = [pred.obs_names[1], *pred.obs_names[1:]]
     with pytest.raises(DataError, match="repeated row or gene names"):
         spm.tl.evaluate(doubled, truth)
+
+
+def test_a_prediction_may_be_sparse(truth, pred):
+    from scipy import sparse
+
+    thin = pred.copy()
+    thin.layers["delta"] = sparse.csr_matrix(pred.layers["delta"])
+    pd.testing.assert_frame_equal(spm.tl.evaluate(thin, truth), spm.tl.evaluate(pred, truth), check_exact=True)
+
+
+def test_rows_of_other_names_are_shown_where_there_is_no_split(screen, pred):
+    adata = screen.copy()
+    del adata.obs["split"]
+    strange = pred.copy()
+    strange.obs_names = [f"{name}|K562" for name in pred.obs_names]
+    with pytest.raises(DataError, match=r"none of the 12 .* \('.*\|K562'.*\) is among the measured ones \('G00'"):
+        spm.tl.evaluate(strange, spm.pp.pseudobulk(adata))
+
+
+def test_a_measured_condition_has_a_status_of_the_closed_set(screen):
+    adata = screen.copy()
+    del adata.obs["split"]
+    spm.baselines.AdditiveShrunk.setup_anndata(adata)
+    model = spm.baselines.AdditiveShrunk(adata)
+    model.train()
+    truth = spm.pp.pseudobulk(adata)
+    frame = spm.tl.evaluate(model.predict(list(truth.obs_names[:3])), truth)
+    assert "measured" in set(frame["status"]) <= set(spm.metrics.STATUSES)

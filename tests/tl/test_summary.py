@@ -7,7 +7,7 @@ import pytest
 from scperturb_modules.metrics import compare, holm, mean_interval
 from scperturb_modules.tl._ceilings import quality, room
 from scperturb_modules.tl._frame import as_results
-from scperturb_modules.tl._summary import SUMMARY_COLUMNS, by_effect, gains, losses, summarise
+from scperturb_modules.tl._summary import SUMMARY_COLUMNS, by_effect, gains, hardest, losses, summarise
 
 DRAWS = {"n_boot": 200, "seed": 0}
 
@@ -159,3 +159,15 @@ def test_quality_compares_on_the_same_half():
     assert table.loc["l2_top1000", ["replicate", "mean_shift", "replicate_wins", "n"]].tolist() == [1.0, 3.0, 1.0, 2]
     assert table.loc["l2_top1000", "dynamic_range"] == pytest.approx(2 / 3)
     assert table.loc["pearson_delta", ["replicate_wins", "dynamic_range"]].tolist() == pytest.approx([0.5, 0.0])
+
+
+def test_of_equal_baselines_the_simplest_is_named_everywhere():
+    """MeanShift and the sum of two replaced singles are the same numbers where no pair was trained on."""
+    level = {(f"C{i:02d}", 0, 0): 1.0 + i for i in range(12)}
+    better = {key: 0.9 * value for key, value in level.items()}
+    for metric in ("l2_top1000", "mse"):
+        frame = frame_of({"Additive": level, "MeanShift": level, "M": better}, metric=metric)
+        decides = hardest(gains(frame, **DRAWS)).set_index("model")["gain_vs"]
+        assert decides["M"] == "MeanShift"
+    frame = frame_of({"Additive": level, "MeanShift": level})
+    assert room(frame)["best_baseline"].tolist() == ["MeanShift"]

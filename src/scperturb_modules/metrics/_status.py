@@ -29,6 +29,7 @@ STATUSES = (
     CONSTANT_TRUTH,
     NO_TRUE_DE,
     ALL_DE,
+    "measured",
     "unknown_gene",
     "no_embedding",
     "control_unmatched",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from scperturb_modules.metrics import PRIMARY
+from scperturb_modules.metrics._status import MISSING
 from scperturb_modules.tl import _ceilings, _store, _summary, _verdict
 
 if TYPE_CHECKING:
@@ -97,7 +98,13 @@ class Benchmark:
         """The result in sentences: the bar of each regime, then every contender against it."""
         failed = list(self.errors["predictor"]) if len(self.errors) else []
         return _verdict.in_words(
-            self._summary, self._room, self._verdicts, protocol=self._protocol, errors=failed, wins=self._wins
+            self._summary,
+            self._room,
+            self._verdicts,
+            protocol=self._protocol,
+            errors=failed,
+            absent=_absent(self.frame),
+            wins=self._wins,
         )
 
     def plot(self, *, metric: str = PRIMARY, regime: str | None = None, ax: Axes | None = None) -> Axes:
@@ -185,3 +192,14 @@ class Benchmark:
     @property
     def _tested(self) -> pd.DataFrame:
         return self.frame.loc[self.frame["metric"] == PRIMARY, ["stratum", "condition"]].drop_duplicates()
+
+
+def _absent(frame: pd.DataFrame) -> dict[str, str]:
+    """How many conditions a predictor gave no prediction for, in words, by predictor; of those that left any out."""
+    primary = _summary.plain(frame[frame["metric"] == PRIMARY])
+    found = {}
+    for model, rows in primary.groupby("model"):
+        missing = (rows["status"] == MISSING).groupby([rows["stratum"], rows["condition"]]).any()
+        if missing.any():
+            found[str(model)] = f"{missing.sum()} of {len(missing)} conditions"
+    return found

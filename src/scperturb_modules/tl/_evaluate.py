@@ -148,7 +148,7 @@ def answer(pred: AnnData, against: Yardstick) -> Answer:
     rows = pred.obs_names.get_indexer(list(against.names))
     given = pred.obs[keys.STATUS].astype(str).to_numpy() if keys.STATUS in pred.obs else np.full(pred.n_obs, OK)
     statuses = tuple(str(given[row]) if row >= 0 else MISSING for row in rows)
-    delta = np.asarray(pred.layers[keys.DELTA], dtype=np.float64)[rows][:, columns]
+    delta = pred.to_df(layer=keys.DELTA).to_numpy(dtype=np.float64)[rows][:, columns]  # the layer may be sparse
     delta[np.isin(statuses, (MISSING, ERROR))] = 0.0
     broken = [name for name, row in zip(against.names, delta, strict=True) if not np.isfinite(row).all()]
     if broken:

@@ -106,7 +106,10 @@ def gains(frame: pd.DataFrame, *, n_boot: int, seed: int) -> pd.DataFrame:
 
 
 def _pairs(wide: pd.DataFrame, regime: str, *, every: bool) -> Iterator[tuple[str, str]]:
-    """Predictor and baseline; the baseline of the smallest gain only, unless every one is asked for."""
+    """Predictor and baseline; the baseline of the smallest gain only, unless every one is asked for.
+
+    Baselines come in the order of ``MANDATORY``, so that of equal ones the simplest decides.
+    """
     for model in wide.columns:
         ratio = {}
         for name in MANDATORY.get(regime, ()):
@@ -116,7 +119,7 @@ def _pairs(wide: pd.DataFrame, regime: str, *, every: bool) -> Iterator[tuple[st
         if every:
             yield from ((model, name) for name in ratio)
         elif ratio:
-            yield model, max(sorted(ratio), key=ratio.__getitem__)
+            yield model, max(ratio, key=ratio.__getitem__)
 
 
 def _columns(gain: Gain) -> dict[str, Any]:
@@ -159,8 +162,8 @@ def _adjusted(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def hardest(table: pd.DataFrame) -> pd.DataFrame:
-    """Of each predictor's gains on a metric the smallest: the one that decides."""
-    order = table.sort_values(["gain", "gain_vs"], kind="stable", na_position="last")
+    """Of each predictor's gains on a metric the smallest: the one that decides; of equal ones the first."""
+    order = table.sort_values("gain", kind="stable", na_position="last")
     return order.drop_duplicates(KEY).sort_index()
 
 

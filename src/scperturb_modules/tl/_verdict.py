@@ -29,6 +29,7 @@ CAUTION = (
     "With care on {regime}: one half of the cells is closer to the other than MeanShift is in {share} % of {n} "
     "conditions. Small gains in L2 mean little on these data."
 )
+ABSENT = "No prediction, scored as no change: {models}."
 OTHERS = "Other baselines: {groups}."
 GROUPS = {"no better": "no better than the bar", "worse": "worse", "shrinkage only": "better by shrinkage only"}
 
@@ -74,12 +75,13 @@ def in_words(
     *,
     protocol: str,
     errors: Sequence[str],
+    absent: Mapping[str, str],
     wins: Wins,
 ) -> str:
     """One paragraph per split kind and regime: the bar, then a sentence for each model.
 
     Where only baselines were run, those that are not mandatory in the regime are judged, and those that do not beat
-    the bar share a sentence.
+    the bar share a sentence. ``absent`` has the models that left conditions out, with their number in words.
     """
     several = summary["split_kind"].nunique() > 1
     paragraphs = []
@@ -96,6 +98,8 @@ def in_words(
         paragraphs.append("\n".join([bar, *dict.fromkeys(sentences), *_gaming(rows)]))
     if errors:
         paragraphs.append(f"Failed and scored as no change: {name_some(sorted(set(errors)))}. See Benchmark.errors.")
+    if absent:
+        paragraphs.append(ABSENT.format(models=", ".join(f"{name} ({number})" for name, number in absent.items())))
     return "\n\n".join(paragraphs)
 
 

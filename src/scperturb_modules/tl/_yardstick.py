@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scperturb_modules import _keys as keys
 from scperturb_modules import metrics
 from scperturb_modules._conditions import Row, genes_of, parse_row_name, regimes_of
-from scperturb_modules._errors import DataError, require_key
+from scperturb_modules._errors import DataError, name_some, require_key
 from scperturb_modules.pp._affected import welch
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def yardstick(truth: AnnData, names: Sequence[str] | None = None) -> Yardstick:
     is_test, is_training = _parts(truth, names)
     scored = np.flatnonzero(is_test)
     if not len(scored):
-        raise DataError("No condition to score: truth has no row in the test part (obs['split']).")
+        raise DataError(f"No condition to score: {_why_none(truth, names)}.")
     training = {all_rows[i] for i in np.flatnonzero(is_training)}
     rows = tuple(all_rows[i] for i in scored)
     difference = np.asarray(truth.X, dtype=np.float64) - _layer(truth, keys.CONTROL_TRAIN)
@@ -213,6 +213,15 @@ def _parts(truth: AnnData, names: Sequence[str] | None) -> tuple[NDArray[np.bool
         return is_test, ~is_test
     asked = np.ones(truth.n_obs, dtype=bool) if names is None else truth.obs_names.isin(list(names))
     return asked, np.ones(truth.n_obs, dtype=bool)
+
+
+def _why_none(truth: AnnData, names: Sequence[str] | None) -> str:
+    if keys.SPLIT in truth.obs:
+        return "truth has no row in the test part (obs['split'])"
+    if not names:
+        return "there is no row"
+    measured = name_some(truth.obs_names)
+    return f"none of the {len(names)} predicted rows ({name_some(names)}) is among the measured ones ({measured})"
 
 
 def _means(values: Array, chosen: NDArray[np.bool_]) -> Array:

@@ -86,7 +86,7 @@ def test_only_baselines_judge_those_that_are_not_mandatory(screen):
 
 
 def test_poison(screen, prior):
-    """E9: replace all test cells by noise; every prediction stays the same to the last bit."""
+    """Replace all test cells by noise; every prediction stays the same to the last bit."""
     adata = screen.copy()
     spm.pp.split(adata, "combination", seed=0)
     poisoned = adata.copy()

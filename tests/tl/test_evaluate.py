@@ -174,7 +174,7 @@ def test_too_few_conditions_are_said(truth, pred):
 
 
 def test_evaluation_controls_touch_correlations_only(screen, pred):
-    """E8: replace the evaluation controls by noise."""
+    """Replace the evaluation controls by noise."""
     noisy = screen.copy()
     held = ((noisy.obs["perturbation"] == "control") & (noisy.obs["split"] == "test")).to_numpy()
     noisy.X[held] = np.random.default_rng(1).uniform(0, 3, (held.sum(), noisy.n_vars))

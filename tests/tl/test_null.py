@@ -1,4 +1,4 @@
-"""E8: a screen without any effect must not look predictable."""
+"""A screen without any effect must not look predictable."""
 
 from __future__ import annotations
 

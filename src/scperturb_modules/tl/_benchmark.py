@@ -101,7 +101,8 @@ def benchmark(
         ``predict(names)``. One that fails is scored as "no change", and the others go on.
     scheme
         Of :func:`scperturb_modules.pp.split`: a name or several. ``"auto"``: the split that ``obs`` holds, else those
-        that suit the screen. None: the split that ``obs`` holds.
+        that suit the screen. None: the split that ``obs`` holds; so are schemes run that need an argument of their own
+        (make one with ``spm.pp.split(adata, "unseen_cluster", groups=...)`` first).
     n_folds
         Splits per scheme.
     seed

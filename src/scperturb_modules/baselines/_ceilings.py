@@ -10,12 +10,13 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from scperturb_modules import _keys as keys
-from scperturb_modules._conditions import parse_row_name, regimes_of, row_name
+from scperturb_modules._conditions import parse_row_name, regimes_of
 from scperturb_modules._errors import DataError, name_some
 from scperturb_modules.baselines._kernel import principal_components
-from scperturb_modules.baselines._prediction import OK, make_prediction, require_screen_columns
+from scperturb_modules.baselines._prediction import OK, make_prediction
 from scperturb_modules.baselines._training import Array, TrainingData, control_label
 from scperturb_modules.pp import pseudobulk
+from scperturb_modules.pp._screen import ScreenView, resolve_screen
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -74,14 +75,14 @@ def replicate_halves(
     [3, 3]
     """
     screen = keys.ScreenKeys(perturbation_key, control, layer, batch_key, cell_type_key, split_key)
-    require_screen_columns(adata, screen)
-    row_of_cell = _row_of_cell(adata, screen)
+    view = resolve_screen(adata, screen)
+    row_of_cell = view.row_names
     absent = sorted(set(map(str, rows)) - set(row_of_cell))
     if absent:
         raise DataError(f"{len(absent)} rows have no cell in the screen: {name_some(absent)}.")
     few = np.array([np.count_nonzero(row_of_cell == name) < MIN_REPLICATE_CELLS for name in rows], dtype=bool)
     enough = [name for name, is_few in zip(rows, few, strict=True) if not is_few]
-    used, halved, group = _cells_to_halve(adata, screen, row_of_cell, rows, enough)
+    used, halved, group = _cells_to_halve(view, row_of_cell, rows, enough)
     rng = np.random.default_rng(seed)
     for _ in range(n_repeats):
         first = _random_half(group, rng)
@@ -174,31 +175,18 @@ def oracle_prediction(training: AnnData, truth: AnnData, n_components: int) -> A
     )
 
 
-def _row_of_cell(adata: AnnData, screen: keys.ScreenKeys) -> np.ndarray:
-    """(N,) name of the row that each cell belongs to."""
-    labels = adata.obs[screen.perturbation_key].astype(str)
-    if screen.cell_type_key is None:
-        return labels.to_numpy(dtype=object)
-    contexts = adata.obs[screen.cell_type_key].astype(str)
-    return np.array([row_name(*row) for row in zip(labels, contexts, strict=True)], dtype=object)
-
-
 def _cells_to_halve(
-    adata: AnnData, screen: keys.ScreenKeys, row: np.ndarray, asked: Sequence[str], enough: Sequence[str]
+    view: ScreenView, row: np.ndarray, asked: Sequence[str], enough: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(N,) cells to use, cells to halve, and the group within which a cell is halved.
 
     Training controls of the strict protocol are used whole: the truth is not measured against them.
     """
-    is_control = (adata.obs[screen.perturbation_key].astype(str) == screen.control).to_numpy()
-    held_out = np.zeros(len(row), dtype=bool)
-    if screen.split_key in adata.obs:
-        held_out = is_control & (adata.obs[screen.split_key].astype(str) == keys.TEST).to_numpy()
-    halved = np.isin(row, np.array(enough, dtype=object)) | (held_out if held_out.any() else is_control)
-    batch = np.zeros(len(row)) if screen.batch_key is None else adata.obs[screen.batch_key].astype(str).to_numpy()
-    within = pd.DataFrame({"row": row, "batch": batch, "held_out": held_out})
+    held_out = view.is_evaluation_control
+    halved = np.isin(row, np.array(enough, dtype=object)) | (held_out if held_out.any() else view.is_control)
+    within = pd.DataFrame({"row": row, "batch": view.batches, "held_out": held_out})
     group = within.groupby(["row", "batch", "held_out"]).ngroup().to_numpy()
-    return np.isin(row, np.array(asked, dtype=object)) | is_control, halved, group
+    return np.isin(row, np.array(asked, dtype=object)) | view.is_control, halved, group
 
 
 def _random_half(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:

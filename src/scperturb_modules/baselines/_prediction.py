@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike
 
 from scperturb_modules import __version__
 from scperturb_modules import _keys as keys
-from scperturb_modules._conditions import Row, canonical_condition, genes_of, parse_row_name, row_name
+from scperturb_modules._conditions import Row, canonical_condition, genes_of, parse_row_name
 from scperturb_modules._errors import DataError, name_some, require_key
 from scperturb_modules.baselines._training import Array, contexts_of, control_label, named_rows
+from scperturb_modules.pp._screen import resolve_screen
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -84,14 +85,8 @@ def resolve_rows(names: Iterable[str], contexts: Sequence[str | None], *, contro
 
 def names_of_test_part(adata: AnnData, screen: keys.ScreenKeys) -> list[str]:
     """Sorted names of the perturbed conditions in the test part of a screen; none without a split column."""
-    if screen.split_key not in adata.obs:
-        return []
-    labels = adata.obs[screen.perturbation_key].astype(str).to_numpy()
-    asked = (adata.obs[screen.split_key].astype(str).to_numpy() == keys.TEST) & (labels != screen.control)
-    if screen.cell_type_key is None:
-        return sorted(set(labels[asked]))
-    contexts = adata.obs[screen.cell_type_key].astype(str).to_numpy()
-    return sorted({row_name(*row) for row in zip(labels[asked], contexts[asked], strict=True)})
+    view = resolve_screen(adata, screen)
+    return sorted(set(view.row_names[~(view.is_training | view.is_control)]))
 
 
 def make_prediction(

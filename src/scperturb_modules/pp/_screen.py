@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scperturb_modules._conditions import is_canonical
+from scperturb_modules._conditions import is_canonical, row_name
 from scperturb_modules._errors import DataError, name_some, require_key
 from scperturb_modules._keys import PARTS, SPLIT, TEST, ScreenKeys
 
@@ -25,6 +25,12 @@ class ScreenView:
     batches: np.ndarray
     parts: np.ndarray
     control: str
+
+    @property
+    def row_names(self) -> np.ndarray:
+        """(N,) str, name of the pseudobulk row that a cell belongs to; controls are named by their label too."""
+        pairs = zip(self.labels, self.contexts, strict=True)
+        return np.array([row_name(label, context or None) for label, context in pairs], dtype=object)
 
     @property
     def is_control(self) -> np.ndarray:

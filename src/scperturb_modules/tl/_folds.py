@@ -13,6 +13,7 @@ import numpy as np
 from scperturb_modules import _keys as keys
 from scperturb_modules import pp
 from scperturb_modules._errors import DataError
+from scperturb_modules.pp._screen import resolve_screen
 from scperturb_modules.pp._variable_genes import mark_highly_variable
 from scperturb_modules.tl._yardstick import PUBLISHED, Yardstick, yardstick
 
@@ -87,8 +88,7 @@ class Fold:
         """A new object with the cells of the training side, and nothing that was derived from other cells."""
         from anndata import AnnData
 
-        inside = (self.screen.obs[self.setup.split_key].astype(str) != keys.TEST).to_numpy()
-        part = self.screen[inside]
+        part = self.screen[resolve_screen(self.screen, self.setup).is_training]
         stored = copy.deepcopy(dict(self.screen.uns.get(keys.ROOT, {})))
         for known_to_the_examiner in (keys.SIMULATION, keys.SPLIT_RECORD, keys.CHECKS, keys.PROVENANCE):
             stored.pop(known_to_the_examiner, None)
@@ -208,9 +208,8 @@ def _some(setup: keys.ScreenKeys, *names: str) -> dict[str, Any]:
 
 def _share_controls(screen: AnnData, setup: keys.ScreenKeys) -> None:
     """The published protocol on a split that holds controls out: all of them serve both sides."""
-    is_control = (screen.obs[setup.perturbation_key].astype(str) == setup.control).to_numpy()
-    parts = screen.obs[setup.split_key].astype(str).to_numpy(dtype=object)
-    screen.obs[setup.split_key] = np.where(is_control, keys.TRAIN, parts)
+    view = resolve_screen(screen, setup)
+    screen.obs[setup.split_key] = np.where(view.is_control, keys.TRAIN, view.parts)
 
 
 def _most_variable(screen: AnnData, setup: keys.ScreenKeys, n_top_genes: int) -> AnnData:

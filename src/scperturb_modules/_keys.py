@@ -22,6 +22,12 @@ SIMULATION = "simulation"
 PSEUDOBULK = "pseudobulk"
 PREDICTION = "prediction"
 PRIORS = "priors"
+ATTENTION = "attention"
+ATTENTION_SD = "attention_sd"
+ATTENTION_TV = "attention_tv"
+
+LOW_ATTENTION_TV = 0.02
+"""Below this mean total variation between perturbations, attention hardly depends on the perturbation."""
 
 # obs of a screen (cells)
 PERTURBATION = "perturbation"

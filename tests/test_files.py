@@ -1,6 +1,6 @@
 import pytest
 
-from scperturb_modules._files import whole_file
+from scperturb_modules._files import require_free, whole_file
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -28,3 +28,17 @@ def test_the_temporary_name_keeps_its_suffix(tmp_path):
         assert temporary.suffix == ".png"
         temporary.write_bytes(b"")
     assert (tmp_path / "a" / "picture.png").exists()
+
+
+def test_only_an_older_folder_of_its_kind_is_overwritten(tmp_path):
+    folder = tmp_path / "model"
+    require_free(folder, overwrite=False)
+    folder.mkdir()
+    require_free(folder, overwrite=True)
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        require_free(folder, overwrite=False)
+    (folder / "thesis.tex").touch()
+    with pytest.raises(FileExistsError, match="no saved zebra and would be lost"):
+        require_free(folder, what="saved zebra", overwrite=True)
+    (folder / "model.json").touch()
+    require_free(folder, overwrite=True)

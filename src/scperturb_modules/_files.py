@@ -42,3 +42,25 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def require_free(
+    folder: str | os.PathLike[str], *, marker: str = "model.json", what: str = "saved model", overwrite: bool
+) -> None:
+    """Refuse to write a folder over anything but an older one of its kind.
+
+    Overwriting replaces the folder with all that is in it, so that it has to be empty or hold the file ``marker``.
+
+    Raises
+    ------
+    FileExistsError
+        The folder exists and ``overwrite`` is False, or it is no ``what``.
+    """
+    target = Path(folder)
+    if not target.exists():
+        return
+    name = repr(os.fspath(folder))
+    if not overwrite:
+        raise FileExistsError(f"{name} exists; pass overwrite=True or choose another folder.")
+    if not target.is_dir() or (any(target.iterdir()) and not (target / marker).is_file()):
+        raise FileExistsError(f"{name} is no {what} and would be lost; choose another folder.")

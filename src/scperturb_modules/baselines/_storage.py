@@ -14,7 +14,7 @@ import pandas as pd
 from scperturb_modules import __version__
 from scperturb_modules import _keys as keys
 from scperturb_modules._errors import DataError
-from scperturb_modules._files import whole_file
+from scperturb_modules._files import require_free, whole_file
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -37,7 +37,7 @@ def write_model(
     FileExistsError
         The path exists and ``overwrite`` is False, or it holds something else than a saved baseline.
     """
-    _require_free(Path(path), overwrite=overwrite)
+    require_free(path, what="saved baseline", overwrite=overwrite)
     header = {"format": FORMAT_VERSION, "package_version": __version__, "priors": list(tables)}
     stored = training.copy()
     # names of priors may hold characters that a key of h5ad may not, and tables more columns than it likes
@@ -49,17 +49,6 @@ def write_model(
         folder.mkdir()
         (folder / "model.json").write_text(json.dumps({**header, **record}, indent=2, sort_keys=True))
         stored.write_h5ad(folder / "training.h5ad")
-
-
-def _require_free(folder: Path, *, overwrite: bool) -> None:
-    """Overwriting replaces the folder with all that is in it, so that it has to be a saved baseline, or empty."""
-    if not folder.exists():
-        return
-    name = repr(os.fspath(folder))
-    if not overwrite:
-        raise FileExistsError(f"{name} exists; pass overwrite=True or choose another folder.")
-    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / "model.json").is_file()):
-        raise FileExistsError(f"{name} is no saved baseline and would be lost; choose another folder.")
 
 
 def read_model(

@@ -11,13 +11,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scperturb_modules import baselines, datasets, metrics, pl, pp, tl
+    from scperturb_modules import baselines, datasets, metrics, pl, pp, priors, tl
 
 __version__ = version("scperturb_modules")
 
-_SUBPACKAGES = ("baselines", "datasets", "metrics", "pl", "pp", "tl")
+_SUBPACKAGES = ("baselines", "datasets", "metrics", "pl", "pp", "priors", "tl")
 
-__all__ = ["__version__", "baselines", "datasets", "metrics", "pl", "pp", "tl"]
+__all__ = ["__version__", "baselines", "datasets", "metrics", "pl", "pp", "priors", "tl"]
 
 
 def __getattr__(name: str) -> Any:

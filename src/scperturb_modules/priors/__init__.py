@@ -1,0 +1,14 @@
+"""Prior knowledge about genes: networks from plain edge tables."""
+
+from __future__ import annotations
+
+from scperturb_modules.priors._edges import (
+    Network,
+    as_network,
+    as_networks,
+    is_edge_table,
+    named_priors,
+    overlap_error,
+)
+
+__all__ = ["Network", "as_network", "as_networks", "is_edge_table", "named_priors", "overlap_error"]

@@ -1,0 +1,289 @@
+"""Networks of genes from plain edge tables: read, checked, merged and counted once, for baselines and models alike."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, TypeAlias, TypeGuard
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from scperturb_modules._errors import DataError, name_some
+from scperturb_modules.priors._edge_columns import SOURCE, TARGET, WEIGHT, gene_columns, weight_column
+
+Index: TypeAlias = NDArray[np.intp]
+Array: TypeAlias = NDArray[np.float64]
+
+_OWN_ATTRS = ("name", "directed", "signed", "isolated")
+"""What ``attrs`` of an edge table say of the network itself; all else there is provenance."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Network:
+    """Weighted edges between genes; made from a table by :meth:`from_table`.
+
+    Attributes
+    ----------
+    name
+        As the user knows it.
+    genes
+        The n genes, sorted; some may have no edge (isolated genes).
+    source, target
+        (E,) intp, numbers of genes. Sorted by source, then target; no self-loop, no edge twice. An undirected edge
+        stands once, with ``source < target``.
+    weight
+        (E,) float64, finite, not zero; negative only in a signed network.
+    directed
+        Whether an edge points from source to target.
+    n_merged, n_self_loops
+        Rows of the table that repeated an edge, and that joined a gene to itself.
+    attrs
+        Provenance: ``version``, ``licence``, ``derived_from`` and whatever else the table's ``attrs`` said.
+    """
+
+    name: str
+    genes: tuple[str, ...]
+    source: Index
+    target: Index
+    weight: Array
+    directed: bool = False
+    n_merged: int = 0
+    n_self_loops: int = 0
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, dtype in (("source", np.intp), ("target", np.intp), ("weight", np.float64)):
+            values = np.array(getattr(self, name), dtype=dtype)
+            values.setflags(write=False)
+            object.__setattr__(self, name, values)
+        object.__setattr__(self, "attrs", copy.deepcopy(dict(self.attrs)))
+        code = self.source * max(len(self.genes), 1) + self.target
+        in_order = list(self.genes) == sorted(set(self.genes)) and bool(np.all(np.diff(code) > 0))
+        ends = np.concatenate([self.source, self.target])
+        in_range = ends.size == 0 or (ends.min() >= 0 and ends.max() < len(self.genes))
+        one_way = np.all(self.source != self.target if self.directed else self.source < self.target)
+        if not (in_order and in_range and one_way and len(self.source) == len(self.target) == len(self.weight)):
+            raise DataError(f"network {self.name!r} is not in order; make it by Network.from_table(table).")
+
+    @classmethod
+    def from_table(
+        cls, table: pd.DataFrame, *, name: str | None = None, directed: bool | None = None, signed: bool | None = None
+    ) -> Network:
+        """Read an edge table.
+
+        Parameters
+        ----------
+        table
+            One row per edge: ``source``, ``target`` (gene symbols) and, where edges have one, ``weight``; other
+            columns are not read. Its ``attrs`` may hold ``name``, ``directed``, ``signed``, ``isolated`` (genes
+            without an edge) and provenance.
+        name, directed, signed
+            Go before what ``attrs`` say. Default: ``"network"``, undirected, not signed.
+
+        Raises
+        ------
+        DataError
+            Genes without a name; weights that are no number, infinite, zero, or negative in a network not signed.
+
+        Notes
+        -----
+        A repeated edge (an undirected one in either direction) keeps its largest weight; in a signed network the
+        strongest, the positive one of equals. Self-loops are dropped. Both are counted.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"source": ["B", "A", "C"], "target": ["A", "B", "C"], "weight": [0.2, 0.9, 1.0]})
+        >>> network = Network.from_table(table, name="interactions")
+        >>> network, network.n_merged, network.n_self_loops
+        (Network('interactions', 3 genes, 1 edge, undirected), 1, 1)
+        """
+        attrs = dict(table.attrs)
+        said = {key: attrs.pop(key, None) for key in _OWN_ATTRS}
+        label = str(name if name is not None else said["name"] or "network")
+        is_directed = bool(said["directed"] if directed is None else directed)
+        ends = gene_columns(table, label)
+        weight = weight_column(table, label, signed=bool(said["signed"] if signed is None else signed))
+        isolated = [] if said["isolated"] is None else [str(gene) for gene in said["isolated"]]
+        genes, number = _numbered(np.concatenate([*ends, np.array(isolated, dtype=object)]))
+        source, target = number[: len(table)], number[len(table) : 2 * len(table)]
+        loop = source == target
+        edges = _merged(source[~loop], target[~loop], weight[~loop], directed=is_directed)
+        n_merged = len(table) - int(loop.sum()) - len(edges[0])
+        return cls(label, genes, *edges, is_directed, n_merged, int(loop.sum()), attrs)
+
+    @property
+    def n_edges(self) -> int:
+        """Number of edges; an undirected edge counts once."""
+        return len(self.source)
+
+    @cached_property
+    def degree(self) -> Index:
+        """(n,) number of edges at each gene, in and out, whatever their weight."""
+        ends = np.concatenate([self.source, self.target])
+        return np.bincount(ends, minlength=len(self.genes)).astype(np.intp)
+
+    @property
+    def isolated(self) -> tuple[str, ...]:
+        """Genes without an edge."""
+        return tuple(gene for gene, degree in zip(self.genes, self.degree, strict=True) if degree == 0)
+
+    def with_edges(self, source: ArrayLike, target: ArrayLike, weight: ArrayLike) -> Network:
+        """The same genes with other edges, given by gene numbers (E,) in any order; repeated edges are merged."""
+        ends = np.asarray(source, dtype=np.intp), np.asarray(target, dtype=np.intp)
+        edges = _merged(*ends, np.asarray(weight, dtype=np.float64), directed=self.directed)
+        return replace(self, source=edges[0], target=edges[1], weight=edges[2])
+
+    def split_signs(self) -> tuple[Network, Network]:
+        """The positive edges, and the negative edges with their strength as weight; both have all genes."""
+        positive, negative = self.weight > 0, self.weight < 0
+        parts = [self.with_edges(self.source[on], self.target[on], abs(self.weight[on])) for on in (positive, negative)]
+        return replace(parts[0], name=f"{self.name} positive"), replace(parts[1], name=f"{self.name} negative")
+
+    def to_table(self) -> pd.DataFrame:
+        """The edge table that :meth:`from_table` reads back to an equal network; rows are named by text."""
+        names = np.array(self.genes, dtype=object)
+        columns = {SOURCE: names[self.source], TARGET: names[self.target], WEIGHT: self.weight.copy()}
+        table = pd.DataFrame(columns, index=pd.RangeIndex(self.n_edges).astype(str))
+        table.attrs = {**copy.deepcopy(self.attrs), "name": self.name, "directed": self.directed}
+        if self.isolated:
+            table.attrs["isolated"] = list(self.isolated)
+        if (self.weight < 0).any():
+            table.attrs["signed"] = True
+        return table
+
+    def adjacency(self, genes: Iterable[str]) -> sparse.csr_array:
+        """Weights as a matrix, for genes in a given order.
+
+        Parameters
+        ----------
+        genes
+            n names, each once. A gene that the network does not have gets an empty row; edges to others are left out.
+
+        Returns
+        -------
+        csr_array
+            (n, n) float64; entry (i, j) is the weight of the edge from gene i to gene j; symmetric if undirected.
+
+        Raises
+        ------
+        DataError
+            A gene occurs twice.
+        """
+        order = pd.Index([str(gene) for gene in genes])
+        if order.has_duplicates:
+            raise DataError(f"genes occur more than once: {name_some(order[order.duplicated()].unique())}.")
+        place = order.get_indexer(pd.Index(self.genes, dtype=object))
+        row, column = place[self.source], place[self.target]
+        known = (row >= 0) & (column >= 0)
+        entries = self.weight[known], (row[known], column[known])
+        matrix = sparse.coo_array(entries, shape=(len(order), len(order))).tocsr()
+        return matrix if self.directed else sparse.csr_array(matrix + matrix.T)
+
+    def sha256(self) -> str:
+        """Fingerprint of genes, edges, weights and direction, not of name and provenance."""
+        digest = hashlib.sha256(json.dumps([self.directed, self.genes]).encode())
+        for values, dtype in ((self.source, "<i8"), (self.target, "<i8"), (self.weight, "<f8")):
+            digest.update(values.astype(dtype).tobytes())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        kind = "directed" if self.directed else "undirected"
+        edges = "1 edge" if self.n_edges == 1 else f"{self.n_edges} edges"
+        return f"Network({self.name!r}, {len(self.genes)} genes, {edges}, {kind})"
+
+
+def _numbered(names: NDArray[np.object_]) -> tuple[tuple[str, ...], Index]:
+    """Sorted unique names, and the number of each name among them."""
+    code, unique = pd.factorize(names)
+    order = sorted(range(len(unique)), key=unique.__getitem__)
+    number = np.empty(len(unique), dtype=np.intp)
+    number[order] = np.arange(len(unique))
+    return tuple(str(unique[i]) for i in order), number[code]
+
+
+def _merged(source: Index, target: Index, weight: Array, *, directed: bool) -> tuple[Index, Index, Array]:
+    """Each edge once, with its strongest weight, sorted by its ends."""
+    if not directed:
+        source, target = np.minimum(source, target), np.maximum(source, target)
+    order = np.lexsort((-weight, -np.abs(weight), target, source))
+    source, target, weight = source[order], target[order], weight[order]
+    first = np.ones(len(source), dtype=bool)
+    first[1:] = (np.diff(source) != 0) | (np.diff(target) != 0)
+    return source[first], target[first], weight[first]
+
+
+def is_edge_table(obj: object) -> TypeGuard[pd.DataFrame]:
+    """Whether something is a DataFrame with the columns ``source`` and ``target``."""
+    return isinstance(obj, pd.DataFrame) and {SOURCE, TARGET} <= set(obj.columns)
+
+
+def named_priors(priors: Any) -> dict[str, Any]:
+    """Name everything that the user passed as ``priors=``: nothing, one thing, a sequence, or a mapping from names.
+
+    A thing of a sequence is named by its ``attrs["name"]``, a network by its ``name``, else ``prior_0`` and so on.
+    """
+    if priors is None:
+        return {}
+    if isinstance(priors, Mapping):
+        return {str(name): prior for name, prior in priors.items()}
+    if isinstance(priors, pd.DataFrame | Network) or hasattr(priors, "to_frame"):
+        priors = [priors]
+    named: dict[str, Any] = {}
+    for i, prior in enumerate(priors):
+        said = prior.name if isinstance(prior, Network) else getattr(prior, "attrs", {}).get("name", f"prior_{i}")
+        named[str(said) if str(said) not in named else f"{said}_{i}"] = prior
+    return named
+
+
+def as_networks(priors: Any) -> dict[str, Network]:
+    """The networks among what the user passed as ``priors=``; gene x feature tables are passed over.
+
+    Parameters
+    ----------
+    priors
+        None, one prior, a sequence of them or a mapping from names. Networks are edge tables
+        (:func:`is_edge_table`) and :class:`Network` objects; names are those of ``baselines.as_tables``.
+
+    Raises
+    ------
+    DataError
+        An edge table that cannot be read (:meth:`Network.from_table`).
+    """
+    return {
+        name: as_network(prior, name)
+        for name, prior in named_priors(priors).items()
+        if isinstance(prior, Network) or is_edge_table(prior)
+    }
+
+
+def as_network(prior: Network | pd.DataFrame, name: str | None = None) -> Network:
+    """A network from an edge table or a network, under another name where one is given."""
+    if isinstance(prior, Network):
+        return prior if name in (None, prior.name) else replace(prior, name=str(name))
+    return Network.from_table(prior, name=name)
+
+
+def overlap_error(network: Network, genes: Iterable[str]) -> None:
+    """Raise :class:`DataError` when the network has none of the genes; else do nothing.
+
+    Parameters
+    ----------
+    network
+        The network.
+    genes
+        Names that are looked for: those of a screen.
+    """
+    wanted = [str(gene) for gene in genes]
+    if wanted and set(wanted).isdisjoint(network.genes):
+        raise DataError(
+            f"0 of {len(wanted)} genes found in the network {network.name!r}; first names: {name_some(wanted, most=3)} "
+            f"/ {name_some(network.genes, most=3) or 'none'}. Use the same kind of gene names on both sides."
+        )

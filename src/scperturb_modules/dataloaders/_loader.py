@@ -1,0 +1,138 @@
+"""The loader that Lightning drives: steps of a plan in, batches out, and a place in the epoch that can be saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, cast
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from scperturb_modules._errors import DataError
+from scperturb_modules.dataloaders._dataset import Batch, StepDataset
+from scperturb_modules.dataloaders._plan import Step, StepPlan
+
+
+class EpochPosition:
+    """Where training is: the epoch, and how many of its steps were handed out.
+
+    Lightning calls ``set_epoch`` at the start of each epoch, and after a resume with the epoch that was loaded.
+    """
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.position = 0
+        self._resumed = False
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch; where it is the current one, stay."""
+        if epoch != self.epoch:
+            self.epoch, self.position, self._resumed = epoch, 0, False
+
+    def resume(self, epoch: int, position: int) -> None:
+        """Let the next pass begin at ``position`` of ``epoch``."""
+        self.epoch, self.position, self._resumed = epoch, position, True
+
+    def begin(self) -> int:
+        """The first step of a new pass: 0 but right after a resume."""
+        if not self._resumed:
+            self.position = 0
+        self._resumed = False
+        return self.position
+
+
+class StepLoader:
+    """Hands out the batches of a plan's steps, epoch by epoch.
+
+    A training loader has a ``sampler`` with ``set_epoch``, through which Lightning tells the epoch. A validation loader
+    has none: its batches are the same in every epoch, or early stopping would follow the draw of cells.
+
+    Parameters
+    ----------
+    dataset
+        Makes the batch of a step.
+    plan
+        The steps.
+    training
+        Whether these are the plan's training steps.
+    num_workers
+        Processes that prepare batches ahead; 0 prepares them when they are asked for. The batches are the same.
+
+    Raises
+    ------
+    DataError
+        Training, and there are fewer groups than processes.
+    """
+
+    def __init__(self, dataset: StepDataset, plan: StepPlan, *, training: bool, num_workers: int = 0) -> None:
+        self.dataset, self.plan = dataset, plan
+        self.sampler = EpochPosition() if training else None
+        self._n_steps = plan.n_steps if training else len(plan.validation_steps())
+        self._pending = _PendingSteps()
+        self._batches: DataLoader[Batch] = DataLoader(
+            cast("Dataset[Batch]", dataset),  # indexed by steps
+            sampler=self._pending,
+            batch_size=None,  # a step is a whole batch
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,  # a process that imports torch takes seconds to start
+            # of its own, because a DataLoader draws a number at each epoch, and the model's dropout would shift
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        return self._n_steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A generator on purpose: Lightning makes the iterator before it sets the epoch, so nothing may be looked up
+        # before the first batch is asked for.
+        if self.sampler is None:
+            self._pending.steps = self.plan.validation_steps()
+            yield from self._batches
+            return
+        start = self.sampler.begin()
+        self._pending.steps = self.plan.training_steps(self.sampler.epoch)[start:]
+        for position, batch in enumerate(self._batches, start + 1):
+            self.sampler.position = position
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Epoch, number of steps handed out (not those that workers have prepared), and the plan."""
+        place = self.sampler or EpochPosition()
+        return {"epoch": place.epoch, "position": place.position, "plan": self._plan_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a saved loader stood.
+
+        Raises
+        ------
+        DataError
+            It stood inside an epoch of another plan, whose remaining steps are unknown here.
+        """
+        if self.sampler is None:
+            return
+        position, saved = state["position"], state["plan"]
+        if saved != self._plan_state() and 0 < position < saved["n_steps"]:
+            raise DataError(
+                f"The checkpoint was written after {position} of {saved['n_steps']} steps of an epoch of {saved}; here "
+                f"the steps are those of {self._plan_state()}. Resume with the same settings and devices, or from a "
+                "checkpoint written at the end of an epoch."
+            )
+        self.sampler.resume(state["epoch"], len(self) if position == saved["n_steps"] else position)
+
+    def _plan_state(self) -> dict[str, int]:
+        """What decides on the steps, and their number; the same on all ranks."""
+        return {name: value for name, value in asdict(self.plan).items() if name != "rank"} | {"n_steps": len(self)}
+
+
+class _PendingSteps:
+    """The steps of the current pass, as the sampler of a DataLoader that outlives the pass."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)

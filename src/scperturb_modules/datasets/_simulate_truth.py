@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-from scipy import sparse
-from scipy.sparse.linalg import eigsh
 
 from scperturb_modules import _keys
 from scperturb_modules._errors import DataError, MissingKeyError, name_some
+from scperturb_modules.priors import spectral_embedding
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -85,11 +83,9 @@ def simulated_prior(adata: AnnData, kind: str = "true", *, n_features: int = 16)
     DataError
         Unknown kind, or more features than the graph has.
 
-    Notes
-    -----
-    Eigenvectors of the normalised adjacency ``D^-1/2 A D^-1/2`` with the largest eigenvalues, divided by
-    ``sqrt(degree)`` and multiplied by the eigenvalue (a diffusion map, Coifman and Lafon 2006), without the constant
-    one. The entry of largest size is positive, so that signs do not depend on the solver.
+    See Also
+    --------
+    scperturb_modules.priors.spectral_embedding : The mathematics.
 
     Examples
     --------
@@ -100,7 +96,7 @@ def simulated_prior(adata: AnnData, kind: str = "true", *, n_features: int = 16)
     """
     if kind not in GRAPHS:
         raise DataError(f"There is no graph {kind!r}; choose one of {name_some(GRAPHS)}.")
-    embedding = _spectral_embedding(_record_of(adata)[GRAPHS[kind]], n_features)
+    embedding = spectral_embedding(_record_of(adata)[GRAPHS[kind]], n_features=n_features)
     embedding.attrs = {"name": f"simulated graph ({kind})", "derived_from": "simulator graph"}
     return embedding
 
@@ -113,22 +109,3 @@ def _record_of(adata: AnnData) -> Mapping[str, Any]:
             "Make one with spm.datasets.simulate()."
         )
     return record
-
-
-def _spectral_embedding(edges: pd.DataFrame, n_features: int) -> pd.DataFrame:
-    genes, code = np.unique(np.concatenate([edges["source"], edges["target"]]).astype(str), return_inverse=True)
-    if not 1 <= n_features < len(genes) - 1:
-        raise DataError(f"n_features={n_features}, but the graph of {len(genes)} genes has 1 to {len(genes) - 2}.")
-    source, target = np.split(code, 2)
-    upper = sparse.coo_array((edges["weight"].to_numpy(), (source, target)), shape=(len(genes), len(genes))).tocsr()
-    adjacency = upper + upper.T
-    root_degree = np.sqrt(adjacency.sum(axis=1))
-    scale = sparse.diags_array(1.0 / root_degree)
-    # the start vector is fixed because the solver would otherwise draw one from the global random state
-    value, vector = eigsh(scale @ adjacency @ scale, k=n_features + 1, which="LA", v0=np.ones(len(genes)))
-    order = np.argsort(-value)[1:]
-    table = vector[:, order] / root_degree[:, None] * value[order]
-    largest = np.abs(table).argmax(axis=0)
-    table = table * np.sign(table[largest, np.arange(n_features)])
-    columns = [f"graph{number + 1}" for number in range(n_features)]
-    return pd.DataFrame(table * np.sqrt(len(genes)), index=list(genes), columns=columns)

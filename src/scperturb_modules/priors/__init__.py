@@ -10,5 +10,14 @@ from scperturb_modules.priors._edges import (
     named_priors,
     overlap_error,
 )
+from scperturb_modules.priors._spectral import spectral_embedding
 
-__all__ = ["Network", "as_network", "as_networks", "is_edge_table", "named_priors", "overlap_error"]
+__all__ = [
+    "Network",
+    "as_network",
+    "as_networks",
+    "is_edge_table",
+    "named_priors",
+    "overlap_error",
+    "spectral_embedding",
+]

@@ -105,7 +105,7 @@ class Network:
         >>> network, network.n_merged, network.n_self_loops
         (Network('interactions', 3 genes, 1 edge, undirected), 1, 1)
         """
-        attrs = dict(table.attrs)
+        attrs = {str(key): value for key, value in table.attrs.items()}
         said = {key: attrs.pop(key, None) for key in _OWN_ATTRS}
         label = str(name if name is not None else said["name"] or "network")
         is_directed = bool(said["directed"] if directed is None else directed)
@@ -152,7 +152,8 @@ class Network:
         names = np.array(self.genes, dtype=object)
         columns = {SOURCE: names[self.source], TARGET: names[self.target], WEIGHT: self.weight.copy()}
         table = pd.DataFrame(columns, index=pd.RangeIndex(self.n_edges).astype(str))
-        table.attrs = {**copy.deepcopy(self.attrs), "name": self.name, "directed": self.directed}
+        table.attrs.update(copy.deepcopy(self.attrs))
+        table.attrs.update({"name": self.name, "directed": self.directed})
         if self.isolated:
             table.attrs["isolated"] = list(self.isolated)
         if (self.weight < 0).any():

@@ -1,9 +1,10 @@
 """Tools: score predictions, compare predictors, plan how many conditions a comparison needs."""
 
 from scperturb_modules.metrics import plan
+from scperturb_modules.tl._attention_enrichment import attention_enrichment
 from scperturb_modules.tl._benchmark import benchmark
 from scperturb_modules.tl._board import Benchmark
 from scperturb_modules.tl._evaluate import evaluate
 from scperturb_modules.tl._frame import read_results
 
-__all__ = ["Benchmark", "benchmark", "evaluate", "plan", "read_results"]
+__all__ = ["Benchmark", "attention_enrichment", "benchmark", "evaluate", "plan", "read_results"]

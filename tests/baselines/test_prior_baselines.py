@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scperturb_modules import baselines
+from scperturb_modules import baselines, priors
 from scperturb_modules._errors import DataError
 from scperturb_modules.baselines import as_tables, fuse_tables
 
@@ -286,3 +286,52 @@ def test_among_penalties_as_good_as_the_best_the_strongest_is_taken():
     gains[2:4] = 3.0 - 0.5 + noise, 3.0 - 0.6 + noise
     assert strongest_penalty(gains) == PENALTIES[2]
     assert strongest_penalty(gains - 3.0) == np.inf
+
+
+def edges_of(table, n_neighbours=4):
+    """Each gene joined to its nearest genes in the table, as an edge table."""
+    values = table.to_numpy()
+    distance = np.square(values[:, None] - values).sum(axis=-1) + np.diag(np.full(len(values), np.inf))
+    near = np.argsort(distance, axis=1)[:, :n_neighbours]
+    source = table.index.repeat(n_neighbours)
+    return pd.DataFrame({"source": source, "target": table.index[near.ravel()], "weight": 1.0})
+
+
+@pytest.mark.parametrize("baseline", NEEDING)
+def test_a_network_counts_as_its_spectral_embedding(baseline, groups, make_training, fit):
+    changes, table = groups
+    known, asked = split(changes)
+    edges = edges_of(table)
+    embedding = priors.spectral_embedding(edges)
+    expected = fit(baseline, make_training(known), priors=embedding).predict(asked).layers["delta"]
+    for same in (edges, priors.Network.from_table(edges), [edges], {"net": edges}):
+        delta = fit(baseline, make_training(known), priors=same).predict(asked).layers["delta"]
+        np.testing.assert_array_equal(delta, expected)
+    shuffled = edges.assign(target=np.random.default_rng(0).permutation(edges["target"]))
+    other = fit(baseline, make_training(known), priors=shuffled).predict(asked).layers["delta"]
+    assert not np.allclose(other, expected)
+
+
+def test_tables_and_networks_in_one_list(groups):
+    _, table = groups
+    edges = edges_of(table)
+    edges.attrs = {"name": "STRING", "derived_from": "same_line_other_screen"}
+    network = priors.Network.from_table(edges, name="HuMAP")
+    named = as_tables([table, edges, network, edges])
+    assert list(named) == ["prior_0", "STRING", "HuMAP", "STRING_3"]
+    pd.testing.assert_frame_equal(named["prior_0"], table)
+    pd.testing.assert_frame_equal(named["STRING"], priors.spectral_embedding(edges))
+    assert [named[name].attrs["name"] for name in ("STRING", "HuMAP", "STRING_3")] == ["STRING", "HuMAP", "STRING_3"]
+    assert {named[name].attrs["derived_from"] for name in ("STRING", "HuMAP")} == {"same_line_other_screen"}
+    assert list(as_tables({"x": table, "y": edges})) == ["x", "y"]
+    assert list(priors.as_networks([table, edges, network, edges])) == ["STRING", "HuMAP", "STRING_3"]
+
+
+def test_a_small_network_gives_few_features_or_none(make_training, caplog):
+    path = pd.DataFrame({"source": list("ABCDE"), "target": list("BCDEF")})
+    assert as_tables(path)["prior_0"].shape == (6, 4)
+    with caplog.at_level("INFO"):
+        assert as_tables(path.head(2))["prior_0"].empty
+    assert "3 of 3 connected genes get no spectral features" in caplog.text
+    reason = baselines.NearestPrior.why_not(make_training({"A": 1.0}), path.head(2))
+    assert reason == "the priors cover 0 of 1 perturbed training genes; 10 are needed"

@@ -1,4 +1,4 @@
-"""From the user's gene x feature tables to one embedding of genes."""
+"""From the user's priors (gene x feature tables, networks) to one embedding of genes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pandas as pd
 
 from scperturb_modules._errors import DataError, name_some
 from scperturb_modules.baselines._training import Array, Index
+from scperturb_modules.priors import Network, as_network, is_edge_table, named_priors, spectral_embedding
 
 
 @dataclass(frozen=True)
@@ -55,33 +56,31 @@ def as_tables(priors: Any) -> dict[str, pd.DataFrame]:
     ----------
     priors
         None, one gene x feature DataFrame, a sequence of them or a mapping from names. Objects with a
-        ``to_frame()`` method count as tables. ``attrs["name"]`` names a table of a sequence.
+        ``to_frame()`` method count as tables. ``attrs["name"]`` names a table of a sequence. A network (a
+        ``spm.priors.Network``, or an edge table: a DataFrame with the columns ``source`` and ``target``) counts as
+        its spectral embedding, of 16 features or as many as a small network has; so that one list of priors serves
+        baselines and models.
 
     Raises
     ------
     TypeError
         Something that is no table.
     DataError
-        A table with repeated genes, columns that are not numbers, or infinite values.
+        A table with repeated genes, columns that are not numbers, or infinite values; an edge table that cannot be
+        read.
     """
-    if priors is None:
-        return {}
-    if isinstance(priors, pd.DataFrame) or hasattr(priors, "to_frame"):
-        priors = [priors]
-    if isinstance(priors, Mapping):
-        return {str(name): _checked(str(name), table) for name, table in priors.items()}
-    tables: dict[str, pd.DataFrame] = {}
-    for i, table in enumerate(priors):
-        name = str(getattr(table, "attrs", {}).get("name", f"prior_{i}"))
-        unique = name if name not in tables else f"{name}_{i}"
-        tables[unique] = _checked(unique, table)
-    return tables
+    return {name: _checked(name, prior) for name, prior in named_priors(priors).items()}
 
 
-def _checked(name: str, table: Any) -> pd.DataFrame:
-    frame = table.to_frame() if hasattr(table, "to_frame") else table
+def _checked(name: str, prior: Any) -> pd.DataFrame:
+    if isinstance(prior, Network) or is_edge_table(prior):
+        return spectral_embedding(as_network(prior, name), clip=True)
+    frame = prior.to_frame() if hasattr(prior, "to_frame") else prior
     if not isinstance(frame, pd.DataFrame):
-        raise TypeError(f"prior {name!r} is a {type(table).__name__}; pass a DataFrame of genes x features.")
+        raise TypeError(
+            f"prior {name!r} is a {type(prior).__name__}; pass a DataFrame of genes x features, or of edges with the "
+            "columns source and target."
+        )
     frame = frame.set_axis(frame.index.astype(str))
     if frame.index.has_duplicates:
         repeated = frame.index[frame.index.duplicated()].unique()

@@ -113,7 +113,7 @@ def benchmark(
         ``"strict"``: truth and predictors have controls of their own. ``"published"``: shared controls, for comparison
         with the literature only.
     priors
-        Gene x feature tables, passed to every predictor.
+        Gene x feature tables and networks, passed to every predictor.
     metrics
         As in :func:`evaluate`; the primary metric is always there.
     min_cells

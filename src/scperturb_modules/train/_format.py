@@ -115,8 +115,8 @@ def write_folder(
 def read_folder(path: str | os.PathLike[str]) -> SavedFolder:
     """Read and check what :func:`write_folder` wrote.
 
-    The checksums show a file that was cut, damaged or changed by accident. They are no signature: whoever means harm can
-    write new ones. What keeps a stranger's folder harmless is that no format in it can hold code.
+    The checksums show a file that was cut, damaged or changed by accident. They are no signature: whoever means harm
+    can write new ones. What keeps a stranger's folder harmless is that no format in it can hold code.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scperturb_modules.priors._degrade import degrade
 from scperturb_modules.priors._edges import (
     Network,
     as_network,
@@ -16,6 +17,7 @@ __all__ = [
     "Network",
     "as_network",
     "as_networks",
+    "degrade",
     "is_edge_table",
     "named_priors",
     "overlap_error",

@@ -120,21 +120,23 @@ def _codes(network: Network) -> Index:
 def _rewired(network: Network, original: Network, n: int, rng: np.random.Generator) -> tuple[Network, int]:
     """Move up to n edges, in pairs, each once; also the number that were moved."""
     source, target = network.source.copy(), network.target.copy()
+    has_moved = np.zeros(network.n_edges, dtype=bool)
     n_wanted = min(n, network.n_edges) // 2 * 2
-    pending = rng.permutation(network.n_edges)[:n_wanted]
     taken = _codes(original)
     for _ in range(_MOST_ROUNDS):
-        if len(pending) < 2:
+        n_left = n_wanted - int(has_moved.sum())
+        if n_left == 0:
             break
-        first, second = rng.permutation(pending).reshape(2, -1)
+        # drawn anew in each round, because the last few may have no legal swap among themselves
+        first, second = rng.permutation(np.flatnonzero(~has_moved))[:n_left].reshape(2, -1)
         ends = _swapped(network, source, target, (first, second), rng)
         legal = _legal(network, ends, taken)
         for edges, (new_source, new_target) in zip((first, second), ends, strict=True):
             source[edges[legal]], target[edges[legal]] = new_source[legal], new_target[legal]
+            has_moved[edges[legal]] = True
         # an edge that was there at any time stays taken, so that no swap undoes another
         taken = np.concatenate([taken, *(_code(network, *end)[legal] for end in ends)])
-        pending = np.concatenate([first[~legal], second[~legal]])
-    return network.with_edges(source, target, network.weight), n_wanted - len(pending)
+    return network.with_edges(source, target, network.weight), int(has_moved.sum())
 
 
 Ends = tuple[Index, Index]

@@ -68,12 +68,14 @@ def spectral_embedding(network: Network | pd.DataFrame, *, n_features: int = 16,
     ``sqrt(degree)`` and multiplied by the eigenvalue (a diffusion map), without the constant one. The entry of
     largest size is positive, so that signs do not depend on the solver.
 
-    Each connected component is solved by itself, since across components the solver's choice would be arbitrary, and
-    the largest eigenvalues of all are taken; a gene is zero in the features of other components. Membership of a
-    component (eigenvalue 1) is a feature where it holds at least one in ``n_features`` of the genes, but for the
-    largest one. Components of fewer than four genes, and those without a feature among the largest, have no position:
-    their genes are left out, and counted in a log line. Equal eigenvalues, as symmetric networks have, span a space
-    in which the axes are the solver's: the same on one machine, not on all.
+    Each connected component is solved by itself, since across components the solver's choice would be arbitrary; a
+    gene is zero in the features of other components. Membership (the constant vector, eigenvalue 1) is a feature of
+    every component but the largest. Of all features those with the largest eigenvalue times number of genes are
+    taken, so that small components do not crowd out a large one. Components of fewer than four genes, and all but the
+    largest without a feature among the taken, have no position: their genes are left out, and counted in a log line.
+
+    Equal eigenvalues, as symmetric networks have, span a space in which the axes are the solver's: the same on one
+    machine, not on all.
 
     References
     ----------
@@ -114,9 +116,7 @@ def _embedded(content: _Content, n_features: int, clip: bool) -> pd.DataFrame:
             n_genes = int((network.degree > 0).sum())
             raise DataError(f"n_features={n_features}, but the graph of {n_genes} genes has 1 to {most}.")
         n_features = most
-    solved = [
-        _solve(adjacency, genes, n_features, member) for genes, member in _with_membership(components, n_features)
-    ]
+    solved = [_solve(adjacency, genes, n_features, member=i > 0) for i, genes in enumerate(components)]
     return _as_frame(network, solved, n_features) if solved else pd.DataFrame(dtype=np.float64)
 
 
@@ -128,22 +128,14 @@ def _symmetric(network: Network) -> sparse.csr_array:
 
 
 def _component_genes(adjacency: sparse.csr_array) -> list[Index]:
-    """Numbers of the genes of each component that is large enough, components by their first gene."""
+    """Numbers of the genes of each component that is large enough; larger ones first, then by their first gene."""
     _, label = csgraph.connected_components(adjacency, directed=False)
     by_label = np.argsort(label, kind="stable")
     parts = np.split(by_label, np.flatnonzero(np.diff(label[by_label])) + 1)
-    return sorted((part for part in parts if len(part) >= MIN_GENES), key=lambda part: int(part[0]))
+    return sorted((part for part in parts if len(part) >= MIN_GENES), key=lambda part: (-len(part), int(part[0])))
 
 
-def _with_membership(components: list[Index], n_features: int) -> list[tuple[Index, bool]]:
-    """Whether membership is a feature of a component: of large ones, but for the largest, which is the rest."""
-    sizes = [len(genes) for genes in components]
-    is_large = [size * n_features >= sum(sizes) for size in sizes]
-    largest = int(np.argmax(sizes)) if sizes else -1
-    return [(genes, is_large[i] and i != largest) for i, genes in enumerate(components)]
-
-
-def _solve(adjacency: sparse.csr_array, genes: Index, n_features: int, member: bool) -> _Component:
+def _solve(adjacency: sparse.csr_array, genes: Index, n_features: int, *, member: bool) -> _Component:
     own = adjacency if len(genes) == adjacency.shape[0] else adjacency[genes][:, genes]
     root_degree = np.sqrt(own.sum(axis=1))
     scale = sparse.diags_array(1.0 / root_degree)
@@ -165,13 +157,15 @@ def _largest(matrix: sparse.csr_array, n: int) -> tuple[NDArray[np.float64], NDA
 
 
 def _as_frame(network: Network, solved: list[_Component], n_features: int) -> pd.DataFrame:
-    """The features of all components with the largest eigenvalues, for the genes of the components that have one."""
+    """The features of all components that weigh most, for the genes of the components that have one."""
     values = np.concatenate([part.value for part in solved])
+    weight = np.concatenate([part.value * len(part.genes) for part in solved])
     owner = np.repeat(np.arange(len(solved)), [len(part.value) for part in solved])
     column = np.concatenate([np.arange(len(part.value)) for part in solved])
     table = np.zeros((len(network.genes), n_features))
     placed = np.zeros(len(network.genes), dtype=bool)
-    for number, which in enumerate(np.argsort(-values, kind="stable")[:n_features]):
+    placed[solved[0].genes] = len(solved) > 1  # to be in none of the others is a place too
+    for number, which in enumerate(np.argsort(-weight, kind="stable")[:n_features]):
         part = solved[owner[which]]
         table[part.genes, number] = part.features[:, column[which]]
         placed[part.genes] |= values[which] != 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +91,15 @@ class SaveResumePoint(Callback):
             raise ValueError("Give either every_n_steps or every_n_epochs, at least 1.")
         self.path = Path(path)
         self._steps, self._epochs = every_n_steps, every_n_epochs
-        self._due = False
+        self._due, self._last = False, 0
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Write after every so many steps; after the last step of an epoch it waits for the validation."""
-        if self._steps is None or trainer.global_step % self._steps:
+        step = trainer.global_step
+        # a batch that only adds to the gradients makes no step, and half a sum of gradients is in no file
+        if self._steps is None or step % self._steps or step == self._last:
             return
+        self._last = step
         if trainer.is_last_batch:
             self._due = True
         else:
@@ -132,7 +136,9 @@ def read_resume_point(path: str | os.PathLike[str]) -> Path:
     if not Path(path).is_file():
         raise DataError(f"There is no resume point {name}; train(save_resume_point=...) writes one.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch on foreign files; they are refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{name} is cut, or no resume point that is safe to open: {first}") from error

@@ -57,7 +57,7 @@ class ConditionPlan(LightningModule):
         super().__init__()
         self.module = module
         self._lr, self._weight_decay = lr, weight_decay
-        self._max_epochs, self._steps_per_epoch = max_epochs, steps_per_epoch
+        self._n_steps = None if steps_per_epoch is None else float(max_epochs * steps_per_epoch)
         self._seed = seed
         self._group_names = group_names
         self._history = History()
@@ -66,14 +66,8 @@ class ConditionPlan(LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW with a learning rate that falls to 0 along half a cosine, step by step."""
         optimizer = torch.optim.AdamW(self.module.parameters(), lr=self._lr, weight_decay=self._weight_decay)
-        if self._steps_per_epoch is None:
-            total = float(self.trainer.estimated_stepping_batches)
-        else:
-            total = float(self._max_epochs * self._steps_per_epoch)
         # a function of the step alone: after a resume the step is all that it needs
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / total, 1)))
-        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._share_of_rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -118,6 +112,15 @@ class ConditionPlan(LightningModule):
     def history(self) -> dict[str, pd.DataFrame]:
         """Metric to a table of one column, indexed by ``epoch``: ``train_loss``, ``validation_loss``, ..."""
         return self._history.frames()
+
+    def _share_of_rate(self, step: int) -> float:
+        if step == 0:
+            # nothing may be asked of the trainer yet: it would set up the loaders now, before a resume point is read,
+            # and an epoch that was interrupted would begin anew
+            return 1.0
+        if self._n_steps is None:
+            self._n_steps = float(self.trainer.estimated_stepping_batches)
+        return 0.5 * (1 + math.cos(math.pi * min(step / self._n_steps, 1)))
 
     def _step(self, batch: Batch, stage: str) -> torch.Tensor:
         _, _, output = self.module(batch)

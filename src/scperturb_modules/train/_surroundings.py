@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 
 # what the libraries say about choices that are made here on purpose
 _CHATTER = (
     r"early_stopping was automatically disabled",
     r".*does not have many workers",
     r"GPU available but not used",
+    # no validation data
+    r"Total length of `list` across ranks is zero",
     # Lightning with a newer torch
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     # all ranks log the same number, which is synchronised before
@@ -32,27 +35,30 @@ _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 @contextmanager
 def caller_left_alone(seed: int) -> Iterator[None]:
-    """Seed torch for the block; afterwards random states and torch's settings are what they were.
+    """Seed torch for the block; afterwards, also after an error, the session is what it was.
 
     numpy's, Python's and torch's global generators are put back, those of CUDA devices too where CUDA is in use, and
     torch's choice of deterministic algorithms, which a trainer changes for the whole process.
     """
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark = torch.backends.cudnn.benchmark
-    workspace = os.environ.get(_CUBLAS)
     # asking an unused CUDA for its state would start it, and processes could no longer be forked
-    with isolate_rng(include_cuda=torch.cuda.is_available() and torch.cuda.is_initialized()):
-        try:
-            torch.manual_seed(seed)
-            yield
-        finally:
-            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-            torch.backends.cudnn.benchmark = benchmark
-            if workspace is None:
-                os.environ.pop(_CUBLAS, None)
-            else:
-                os.environ[_CUBLAS] = workspace
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 the caller's own
+    algorithms = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get(_CUBLAS)
+    try:
+        torch.manual_seed(seed)
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        torch.set_rng_state(states[2])
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+        torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
+        torch.backends.cudnn.benchmark = benchmark
+        os.environ.pop(_CUBLAS, None)
+        if workspace is not None:
+            os.environ[_CUBLAS] = workspace
 
 
 @contextmanager

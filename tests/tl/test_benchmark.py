@@ -378,3 +378,22 @@ def test_prior_from_a_screen_is_marked(screen, prior):
     marked.attrs["derived_from"] = "same_screen"
     with pytest.raises(LeakError, match="made from this screen"):
         spm.tl.benchmark(screen, predictors, priors=marked, scheme="combination", **SIMPLE)
+
+
+@pytest.mark.parametrize("form", ["table", "network"])
+def test_a_network_is_a_prior_like_any_other(screen, form):
+    ends = np.random.default_rng(0).integers(40, size=(2, 200))
+    edges = pd.DataFrame({"source": [f"G{i:02d}" for i in ends[0]], "target": [f"G{i:02d}" for i in ends[1]]})
+
+    def network(origin):
+        edges.attrs = {"name": "GRN", "derived_from": origin}
+        return edges if form == "table" else spm.priors.Network.from_table(edges)
+
+    predictors = [*FEW, spm.baselines.NearestPrior]
+    board = spm.tl.benchmark(
+        screen, predictors, priors=[network("same_line_other_screen")], scheme="combination", **SIMPLE
+    )
+    uses = board.frame.groupby("model", observed=True)["uses_perturbation_prior"].first()
+    assert uses["NearestPrior"] and not uses["Additive"]
+    with pytest.raises(LeakError, match="GRN was made from this screen"):
+        spm.tl.benchmark(screen, predictors, priors=network("same_screen"), scheme="combination", **SIMPLE)

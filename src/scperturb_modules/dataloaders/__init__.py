@@ -6,7 +6,7 @@ A *group* is a unit of learning, one condition in a context; a *step* is one bat
 from scperturb_modules.dataloaders._datamodule import ConditionDataModule
 from scperturb_modules.dataloaders._dataset import CellDataset, PseudobulkDataset, StepDataset
 from scperturb_modules.dataloaders._groups import CellGroups, draw_cells
-from scperturb_modules.dataloaders._loader import StepLoader
+from scperturb_modules.dataloaders._loader import StepLoader, TrainingStepLoader
 from scperturb_modules.dataloaders._plan import Step, StepPlan
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "StepDataset",
     "StepLoader",
     "StepPlan",
+    "TrainingStepLoader",
     "draw_cells",
 ]

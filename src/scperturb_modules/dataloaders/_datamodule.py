@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 
 from scperturb_modules._errors import DataError
 from scperturb_modules.dataloaders._dataset import StepDataset
-from scperturb_modules.dataloaders._loader import StepLoader
+from scperturb_modules.dataloaders._loader import StepLoader, TrainingStepLoader
 from scperturb_modules.dataloaders._plan import StepPlan
 
 
@@ -23,7 +23,7 @@ class ConditionDataModule(LightningDataModule):
     training
         Groups to learn from.
     validation
-        Groups for the validation loss; None means no validation.
+        Groups for the validation loss. None means no validation; pass ``limit_val_batches=0`` to the trainer too.
     batch_size
         The most groups in a step of one process.
     seed
@@ -63,15 +63,16 @@ class ConditionDataModule(LightningDataModule):
         if self.trainer is not None:
             self._rank, self._world_size = self.trainer.global_rank, self.trainer.world_size
 
-    def train_dataloader(self) -> StepLoader:
-        return self._loader(self.training, training=True)
+    def train_dataloader(self) -> TrainingStepLoader:
+        return TrainingStepLoader(self.training, self._plan(self.training), num_workers=self.num_workers)
 
     def val_dataloader(self) -> StepLoader | list[Any]:
-        return [] if self.validation is None else self._loader(self.validation, training=False)
+        if self.validation is None:
+            return []
+        return StepLoader(self.validation, self._plan(self.validation), num_workers=self.num_workers)
 
-    def _loader(self, dataset: StepDataset, *, training: bool) -> StepLoader:
-        plan = StepPlan(len(dataset), self.batch_size, self.seed, self._rank, self._world_size)
-        return StepLoader(dataset, plan, training=training, num_workers=self.num_workers)
+    def _plan(self, dataset: StepDataset) -> StepPlan:
+        return StepPlan(len(dataset), self.batch_size, self.seed, self._rank, self._world_size)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must agree on."""

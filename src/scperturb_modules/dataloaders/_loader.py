@@ -43,10 +43,10 @@ class EpochPosition:
 
 
 class StepLoader:
-    """Hands out the batches of a plan's steps, epoch by epoch.
+    """Hands out the batches of a plan's validation steps, the same in each pass.
 
-    A training loader has a ``sampler`` with ``set_epoch``, through which Lightning tells the epoch. A validation loader
-    has none: its batches are the same in every epoch, or early stopping would follow the draw of cells.
+    It has no ``sampler``, through which Lightning would tell it the epoch: early stopping would follow the draw of
+    cells.
 
     Parameters
     ----------
@@ -54,21 +54,12 @@ class StepLoader:
         Makes the batch of a step.
     plan
         The steps.
-    training
-        Whether these are the plan's training steps.
     num_workers
         Processes that prepare batches ahead; 0 prepares them when they are asked for. The batches are the same.
-
-    Raises
-    ------
-    DataError
-        Training, and there are fewer groups than processes.
     """
 
-    def __init__(self, dataset: StepDataset, plan: StepPlan, *, training: bool, num_workers: int = 0) -> None:
+    def __init__(self, dataset: StepDataset, plan: StepPlan, *, num_workers: int = 0) -> None:
         self.dataset, self.plan = dataset, plan
-        self.sampler = EpochPosition() if training else None
-        self._n_steps = plan.n_steps if training else len(plan.validation_steps())
         self._pending = _PendingSteps()
         self._batches: DataLoader[Batch] = DataLoader(
             cast("Dataset[Batch]", dataset),  # indexed by steps
@@ -81,15 +72,45 @@ class StepLoader:
         )
 
     def __len__(self) -> int:
+        return self.plan.n_validation_steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._pending.steps = self.plan.validation_steps()
+        yield from self._batches
+
+
+class TrainingStepLoader(StepLoader):
+    """Hands out the batches of a plan's training steps, epoch by epoch, and can be resumed inside one.
+
+    Parameters are those of :class:`StepLoader`.
+
+    Attributes
+    ----------
+    sampler
+        Has ``set_epoch``, which Lightning calls.
+
+    Raises
+    ------
+    DataError
+        There are fewer groups than processes.
+
+    Notes
+    -----
+    The saved position counts the batches handed out. A checkpoint is to be written after the optimizer's step
+    (``on_train_batch_end`` or later): one written before it counts a batch that was not learned from.
+    """
+
+    def __init__(self, dataset: StepDataset, plan: StepPlan, *, num_workers: int = 0) -> None:
+        super().__init__(dataset, plan, num_workers=num_workers)
+        self.sampler = EpochPosition()
+        self._n_steps = plan.n_steps
+
+    def __len__(self) -> int:
         return self._n_steps
 
     def __iter__(self) -> Iterator[Batch]:
         # A generator on purpose: Lightning makes the iterator before it sets the epoch, so nothing may be looked up
         # before the first batch is asked for.
-        if self.sampler is None:
-            self._pending.steps = self.plan.validation_steps()
-            yield from self._batches
-            return
         start = self.sampler.begin()
         self._pending.steps = self.plan.training_steps(self.sampler.epoch)[start:]
         for position, batch in enumerate(self._batches, start + 1):
@@ -98,8 +119,7 @@ class StepLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch, number of steps handed out (not those that workers have prepared), and the plan."""
-        place = self.sampler or EpochPosition()
-        return {"epoch": place.epoch, "position": place.position, "plan": self._plan_state()}
+        return {"epoch": self.sampler.epoch, "position": self.sampler.position, "plan": self._plan_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a saved loader stood.
@@ -109,8 +129,6 @@ class StepLoader:
         DataError
             It stood inside an epoch of another plan, whose remaining steps are unknown here.
         """
-        if self.sampler is None:
-            return
         position, saved = state["position"], state["plan"]
         if saved != self._plan_state() and 0 < position < saved["n_steps"]:
             raise DataError(

@@ -98,11 +98,11 @@ class StepPlan:
                 f"most {self.n_groups}: devices={self.n_groups}."
             )
         # the second number matters for batch_size=1 only, where the first would leave steps without a group
-        return min(self._n_full, self.n_groups // self.world_size)
+        return min(self.n_validation_steps, self.n_groups // self.world_size)
 
     @property
-    def _n_full(self) -> int:
-        """Steps of each process that hold all groups."""
+    def n_validation_steps(self) -> int:
+        """Validation steps per process."""
         return -(-self.n_groups // (self.batch_size * self.world_size))
 
     def training_steps(self, epoch: int) -> list[Step]:
@@ -115,7 +115,7 @@ class StepPlan:
 
     def validation_steps(self) -> list[Step]:
         """The validation steps of this process: the same at each call, together all groups."""
-        shape = (self._n_full, -(-self.n_groups // (self._n_full * self.world_size)))
+        shape = (self.n_validation_steps, -(-self.n_groups // (self.n_validation_steps * self.world_size)))
         position = np.arange(shape[0] * shape[1] * self.world_size)
         own = position[self.rank :: self.world_size].reshape(shape)
         weight = (own < self.n_groups).astype(np.float32)

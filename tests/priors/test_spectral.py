@@ -91,7 +91,7 @@ def test_equal_modules_are_told_apart():
     assert not places.duplicated().any()
 
 
-def test_regular_graphs_give_one_answer_on_one_machine(monkeypatch):
+def test_regular_graphs_give_one_answer_on_one_machine():
     from scperturb_modules.priors import _spectral
 
     edges = pd.concat([ring([f"R{i:03d}" for i in range(100)]), ring([f"S{i:03d}" for i in range(80)])])

@@ -1,7 +1,10 @@
 """Pictures of results: each function reads a table, draws in one axes and returns it."""
 
+from scperturb_modules.pl._attention import attention
 from scperturb_modules.pl._error_by_effect import error_by_effect
 from scperturb_modules.pl._leaderboard import leaderboard
 from scperturb_modules.pl._metric_quality import metric_quality
+from scperturb_modules.pl._top_genes import top_genes
+from scperturb_modules.pl._training_history import training_history
 
-__all__ = ["error_by_effect", "leaderboard", "metric_quality"]
+__all__ = ["attention", "error_by_effect", "leaderboard", "metric_quality", "top_genes", "training_history"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -13,13 +13,19 @@ from scperturb_modules.metrics import METRICS
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours, told apart by readers with any colour vision; yellow is left out, it fades on white."""
 
+OTHER_COLOR, OWN_COLOR = PALETTE[:2]
+"""Bars of any gene, and of the genes that the condition perturbs."""
+
 BASELINE_COLOR = "#7F7F7F"
 FAINT_COLOR = "#C8C8C8"
 BAND_COLOR = "#F0F0F0"
+
+LEGEND_COLUMNS = 3
 
 METRIC_LABELS = {
     "l2_top1000": "L2 distance (log1p CP10k, top 1000 genes)",
@@ -87,6 +93,17 @@ def axes_or_new(ax: Axes | None, *, width: float, height: float) -> Axes:
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 
+def width_for(labels: Iterable[object], *, body: float, above: Iterable[str] = ()) -> float:
+    """Width (inches) of a figure whose labels stand left of axes ``body`` wide, or as wide as the lines above need."""
+    lines = [line for text in above for line in text.splitlines()]
+    return 0.6 + 0.08 * longest(labels) + max(body, 0.1 * longest(lines))
+
+
+def longest(names: Iterable[object]) -> int:
+    """Letters of the longest name."""
+    return max((len(str(name)) for name in names), default=0)
+
+
 def legend_above(ax: Axes, handles: Sequence[Artist]) -> None:
     """A legend over the axes, where it can hide no point."""
     if handles:
@@ -94,12 +111,43 @@ def legend_above(ax: Axes, handles: Sequence[Artist]) -> None:
             handles=list(handles),
             loc="lower left",
             bbox_to_anchor=(0.0, 1.0),
-            ncols=3,
+            ncols=LEGEND_COLUMNS,
             columnspacing=1.2,
             handletextpad=0.4,
             fontsize="small",
             frameon=False,
         )
+
+
+def gene_bars(ax: Axes, values: pd.Series, own: Sequence[str], *, foot: float, label: str) -> list[Artist]:
+    """A bar per gene, the first on top, perturbed genes in their own colour; returns the entries of a legend."""
+    from matplotlib.patches import Patch
+
+    lines = range(len(values))
+    names = [str(gene) for gene in values.index]
+    colors = [OWN_COLOR if name in own else OTHER_COLOR for name in names]
+    ax.barh(lines, values - foot, left=foot, height=0.7, color=colors)
+    ax.set_yticks(lines, names, fontsize="small")
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    kinds = {OTHER_COLOR: label, OWN_COLOR: "of the perturbed gene"}
+    return [Patch(color=color, label=text) for color, text in kinds.items() if color in colors]
+
+
+def write_above(ax: Axes, lines: Sequence[str], *, warning: str = "") -> None:
+    """A bold title, plain lines and a warning over the axes, above the legend where there is one.
+
+    Empty texts take no room.
+    """
+    legend = ax.get_legend()
+    n_rows = 0 if legend is None else -(-len(legend.get_texts()) // LEGEND_COLUMNS)
+    height = 4 + 15 * n_rows + (2 if n_rows else 0)
+    styled: list[tuple[str, dict[str, Any]]] = [(warning, {"fontsize": "small", "weight": "bold", "color": PALETTE[1]})]
+    styled += [(line, {"fontsize": "small"}) for line in reversed(lines[1:])]
+    styled += [(line, {"weight": "bold"}) for line in lines[:1]]
+    for text, style in styled:
+        if text:
+            ax.annotate(text, (0, 1), (0, height), "axes fraction", textcoords="offset points", va="bottom", **style)
+            height += 15 + 11 * text.count("\n")
 
 
 def quiet(ax: Axes) -> None:
@@ -108,12 +156,22 @@ def quiet(ax: Axes) -> None:
 
 
 def log_where_wide(ax: Axes, x: pd.Series, y: pd.Series) -> None:
-    """Make an axis logarithmic, with plain numbers, where its values are positive and spread twentyfold or more."""
+    """Make an axis logarithmic where its values are positive and spread twentyfold or more."""
+    for name, values in (("x", x), ("y", y)):
+        if values.min() > 0 and values.max() >= 20 * values.min():
+            log_scale(ax, name)
+
+
+def log_scale(ax: Axes, name: str) -> None:
+    """Make the axis ``"x"`` or ``"y"`` logarithmic, with plain numbers."""
+    ax.set(**{f"{name}scale": "log"})
+    plain_log_ticks(ax.xaxis if name == "x" else ax.yaxis)
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Label a logarithmic axis with 1, 2, 5, 10, ... as plain numbers."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    for name, values, axis in (("xscale", x, ax.xaxis), ("yscale", y, ax.yaxis)):
-        if values.min() > 0 and values.max() >= 20 * values.min():
-            ax.set(**{name: "log"})
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            axis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())

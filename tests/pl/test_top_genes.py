@@ -76,11 +76,11 @@ def test_the_figure_says_what_the_prediction_rests_on(prediction):
     def above(*args, **kwargs):
         return {text.get_text() for text in top_genes(prediction, *args, **kwargs).texts}
 
-    assert above("A") == {"A", "single gene, not measured, gate 0.25, status ok"}
+    assert above("A") == {"A", "single gene, not measured; gate 0.25; status ok"}
     # a predictor without a network has no gate
-    assert above("B+A") == {"A+B", "pair, one gene measured alone, status unknown_gene"}
+    assert above("B+A") == {"A+B", "pair, one gene measured alone; status unknown_gene"}
     elsewhere = table(DELTA[1:], rows=["A+B"])
-    assert any(text.endswith("not measured in truth") for text in above("A", truth=elsewhere))
+    assert any(text.endswith("not in the truth") for text in above("A", truth=elsewhere))
     assert not any("truth" in text for text in above("A+B", truth=elsewhere))
 
 

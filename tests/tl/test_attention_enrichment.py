@@ -183,7 +183,11 @@ def test_edge_statuses(tables):
     }
     assert table.loc["G00", ["mass", "z", "fold", "auroc", "p_value"]].isna().all(axis=None)
     assert table.loc[("__all__", "none"), "status"] == "no_genes"
-    assert table.loc[("__all__", "some"), "n_conditions"] == 4
+    total = table.loc[("__all__", "some")]
+    assert total["n_conditions"] == 4
+    # the null is averaged over the same four conditions, though it could be tested in all
+    of_four = [slow_scores(one, row, GENES[10:20])[0] for one in null for row in ROWS[1:]]
+    np.testing.assert_allclose(total["null_mass_mean"], np.mean(of_four))
     same = attention_enrichment(attention, [attention] * 3, {"some": GENES[10:20]}, by="set")
     assert set(same["status"]) == {"constant_null"} and same["z"].isna().all() and (same["p_value"] == 1).all()
 

@@ -121,5 +121,5 @@ def _facts(prediction: AnnData, row: str, *, is_unmeasured: bool) -> str:
     if keys.STATUS in obs:
         facts.append(f"status {obs[keys.STATUS]}")
     if is_unmeasured:
-        facts.append("not measured in truth")
-    return ", ".join(facts)
+        facts.append("not in the truth")
+    return "; ".join(facts)

@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -74,27 +70,6 @@ def test_draws_of_a_group_do_not_depend_on_the_other_groups(contexts_screen, key
     whole = by_name(CellGroups.of(contexts_screen, keys), contexts_screen, **arguments)
     part = contexts_screen[contexts_screen.obs["perturbation"] != "G00"].copy()
     assert by_name(CellGroups.of(part, keys), part, **arguments).items() <= whole.items()
-
-
-def test_draws_are_the_same_in_another_process(contexts_screen, keys, tmp_path):
-    contexts_screen.write_h5ad(tmp_path / "a.h5ad")
-    code = (
-        "import sys, json, anndata\n"
-        "from scperturb_modules._keys import ScreenKeys\n"
-        "from scperturb_modules.dataloaders import CellGroups, draw_cells\n"
-        "keys = ScreenKeys(cell_type_key='cell_type', batch_key='batch')\n"
-        "groups = CellGroups.of(anndata.read_h5ad(sys.argv[1]), keys)\n"
-        "print(json.dumps([index.tolist() for index in draw_cells(groups, 4, n_cells=5, epoch=2, seed=1)]))\n"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "a.h5ad")],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PYTHONHASHSEED": "77", "PATH": ""},
-    )
-    here = draw_cells(CellGroups.of(contexts_screen, keys), 4, n_cells=5, epoch=2, seed=1)
-    assert json.loads(run.stdout) == [index.tolist() for index in here]
 
 
 def test_epochs_seeds_and_groups_draw_otherwise(contexts_screen, keys):

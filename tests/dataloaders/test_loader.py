@@ -111,6 +111,18 @@ def test_ranks_of_one_run_have_the_same_state():
     assert first.state_dict() == second.state_dict()
 
 
+def test_no_worker_is_left_when_the_last_batch_is_out():
+    import multiprocessing
+
+    loader = loader_of(num_workers=2)
+    iterator = iter(loader)
+    for _ in range(len(loader) - 1):
+        next(iterator)
+    assert len(multiprocessing.active_children()) == 2
+    next(iterator)
+    assert multiprocessing.active_children() == []
+
+
 def test_the_random_state_of_the_caller_is_left_alone():
     torch.manual_seed(0)
     before = torch.get_rng_state()

@@ -55,28 +55,36 @@ class StepLoader:
     plan
         The steps.
     num_workers
-        Processes that prepare batches ahead; 0 prepares them when they are asked for. The batches are the same.
+        Processes that prepare batches ahead; 0 prepares them when they are asked for. The batches are the same. They
+        are started anew in each pass, which pays for data in files, hardly for data in memory.
     """
 
     def __init__(self, dataset: StepDataset, plan: StepPlan, *, num_workers: int = 0) -> None:
-        self.dataset, self.plan = dataset, plan
-        self._pending = _PendingSteps()
-        self._batches: DataLoader[Batch] = DataLoader(
-            cast("Dataset[Batch]", dataset),  # indexed by steps
-            sampler=self._pending,
-            batch_size=None,  # a step is a whole batch
-            num_workers=num_workers,
-            persistent_workers=num_workers > 0,  # a process that imports torch takes seconds to start
-            # of its own, because a DataLoader draws a number at each epoch, and the model's dropout would shift
-            generator=torch.Generator(),
-        )
+        self.dataset, self.plan, self.num_workers = dataset, plan, num_workers
 
     def __len__(self) -> int:
         return self.plan.n_validation_steps
 
     def __iter__(self) -> Iterator[Batch]:
-        self._pending.steps = self.plan.validation_steps()
-        yield from self._batches
+        return self._batches_of(self.plan.validation_steps())
+
+    def _batches_of(self, steps: list[Step]) -> Iterator[Batch]:
+        loader: DataLoader[Batch] = DataLoader(
+            cast("Dataset[Batch]", self.dataset),  # indexed by steps
+            sampler=steps,
+            batch_size=None,  # a step is a whole batch
+            num_workers=self.num_workers,
+            # of its own, because a DataLoader draws a number at each pass, and the model's dropout would shift
+            generator=torch.Generator(),
+        )
+        batches: Iterator[Batch] = iter(loader) if steps else iter(())
+        for n_left in reversed(range(len(steps))):
+            batch = next(batches)
+            if n_left == 0:
+                # Ends the workers. Lightning counts and asks for no more than the last batch; workers that are left
+                # to the garbage collector hold it up for five seconds each.
+                next(batches, None)
+            yield batch
 
 
 class TrainingStepLoader(StepLoader):
@@ -112,8 +120,8 @@ class TrainingStepLoader(StepLoader):
         # A generator on purpose: Lightning makes the iterator before it sets the epoch, so nothing may be looked up
         # before the first batch is asked for.
         start = self.sampler.begin()
-        self._pending.steps = self.plan.training_steps(self.sampler.epoch)[start:]
-        for position, batch in enumerate(self._batches, start + 1):
+        steps = self.plan.training_steps(self.sampler.epoch)[start:]
+        for position, batch in enumerate(self._batches_of(steps), start + 1):
             self.sampler.position = position
             yield batch
 
@@ -141,16 +149,3 @@ class TrainingStepLoader(StepLoader):
     def _plan_state(self) -> dict[str, int]:
         """What decides on the steps, and their number; the same on all ranks."""
         return {name: value for name, value in asdict(self.plan).items() if name != "rank"} | {"n_steps": len(self)}
-
-
-class _PendingSteps:
-    """The steps of the current pass, as the sampler of a DataLoader that outlives the pass."""
-
-    def __init__(self) -> None:
-        self.steps: list[Step] = []
-
-    def __iter__(self) -> Iterator[Step]:
-        return iter(self.steps)
-
-    def __len__(self) -> int:
-        return len(self.steps)

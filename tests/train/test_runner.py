@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
+import signal
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -93,6 +95,23 @@ def test_the_callers_session_is_left_alone(toy):
     with pytest.raises(InterruptedError):
         toy.train(callbacks=[toy.PowerCut(step=2)])
     assert session() == before
+
+
+def test_an_interrupt_stays_one_and_the_next_one_works(toy):
+    class Key(toy.PowerCut):
+        def on_train_batch_start(self, trainer, *args):
+            signal.raise_signal(signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            toy.train(callbacks=[Key(step=0)])
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_training_in_another_thread_works(toy):
+    with ThreadPoolExecutor(1) as pool:
+        assert toy.equal(pool.submit(toy.train).result().weights, toy.train().weights)
 
 
 def test_algorithms_are_deterministic_inside(toy):

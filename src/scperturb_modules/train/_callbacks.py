@@ -46,7 +46,7 @@ class BestWeights(Callback):
             return
         if self.best_score is None or float(score) < self.best_score:
             self.best_epoch, self.best_score = trainer.current_epoch, float(score)
-            state = pl_module.module.state_dict()
+            state = _module_of(pl_module).state_dict()
             self._weights = {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -54,7 +54,7 @@ class BestWeights(Callback):
         if self.best_epoch is None:
             logger.info("There are no validation conditions: the weights are those of the last epoch.")
             return
-        pl_module.module.load_state_dict(self._weights)
+        _module_of(pl_module).load_state_dict(self._weights)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resume point keeps."""
@@ -64,6 +64,12 @@ class BestWeights(Callback):
         """Continue from a resume point."""
         self.best_epoch, self.best_score = state_dict["best_epoch"], state_dict["best_score"]
         self._weights = state_dict["weights"]
+
+
+def _module_of(plan: LightningModule) -> torch.nn.Module:
+    if not isinstance(plan.module, torch.nn.Module):
+        raise TypeError(f"{type(plan).__name__}.module is no torch module; BestWeights needs a plan that has one.")
+    return plan.module
 
 
 class SaveResumePoint(Callback):

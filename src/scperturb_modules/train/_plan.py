@@ -22,6 +22,9 @@ CHECKPOINT_KEY = "scperturb_modules"
 class ConditionPlan(LightningModule):
     """How a module of ours is trained: AdamW, cosine decay to 0, weighted losses, every step seeded.
 
+    It logs ``train_loss`` and ``validation_loss`` once per epoch, and each metric of the module as ``<name>_train`` and
+    ``<name>_validation``: means over the groups of all ranks.
+
     Parameters
     ----------
     module
@@ -29,13 +32,9 @@ class ConditionPlan(LightningModule):
         scalars of ``extra_metrics`` are logged, and ``extra_metrics["loss_weight"]`` is the weight of the step in the
         epoch's means; without it that is the sum of ``batch["weight"]``.
     lr
-        Learning rate of the first step.
+        Learning rate of the first step; after the trainer's last step it is 0.
     weight_decay
         Of AdamW.
-    max_epochs
-        Number of epochs after which the learning rate is 0.
-    steps_per_epoch
-        Optimiser steps of an epoch; None takes it from the trainer.
     seed
         Torch is seeded at each step from this, the step and the rank, so that a resumed run draws what the
         uninterrupted one would have drawn.
@@ -49,15 +48,13 @@ class ConditionPlan(LightningModule):
         *,
         lr: float = 3e-3,
         weight_decay: float = 1e-4,
-        max_epochs: int,
-        steps_per_epoch: int | None = None,
         seed: int = 0,
         group_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.module = module
         self._lr, self._weight_decay = lr, weight_decay
-        self._n_steps = None if steps_per_epoch is None else float(max_epochs * steps_per_epoch)
+        self._n_steps: float | None = None
         self._seed = seed
         self._group_names = group_names
         self._history = History()

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from lightning.pytorch import Callback, LightningDataModule
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from scvi.module.base import BaseModuleClass
 from scvi.train import TrainRunner
 
 from scperturb_modules._errors import name_some
+from scperturb_modules.dataloaders import ConditionDataModule
 from scperturb_modules.train._callbacks import BestWeights, SaveResumePoint, read_resume_point
 from scperturb_modules.train._plan import ConditionPlan
-from scperturb_modules.train._surroundings import caller_left_alone, libraries_quiet
+from scperturb_modules.train._surroundings import caller_left_alone, interrupt_is_interrupt, libraries_quiet
 
 # what depends on each other: data modules share out their steps themselves, scvi's own early stopping is off under
 # several processes, and checkpoints and logs of scvi-tools are pickles
@@ -59,7 +60,7 @@ class FitResult:
 def fit(
     model: Any,
     module: BaseModuleClass,
-    datamodule: LightningDataModule,
+    datamodule: ConditionDataModule,
     *,
     max_epochs: int = 200,
     patience: int | None = 20,
@@ -138,9 +139,7 @@ def fit(
     if every_n_steps is not None and save_resume_point is None:
         raise ValueError("every_n_steps says how often a resume point is written; pass save_resume_point=PATH too.")
     best = BestWeights()
-    plan = ConditionPlan(
-        module, lr=lr, weight_decay=weight_decay, max_epochs=max_epochs, seed=seed, group_names=group_names
-    )
+    plan = ConditionPlan(module, lr=lr, weight_decay=weight_decay, seed=seed, group_names=group_names)
     settings = {
         "callbacks": [
             *given,
@@ -162,7 +161,7 @@ def fit(
         **_FIXED,
     }
     start = time.perf_counter()
-    with libraries_quiet(), caller_left_alone(seed):
+    with libraries_quiet(), caller_left_alone(seed), interrupt_is_interrupt():
         module.train()
         runner = TrainRunner(model, plan, datamodule, max_epochs, accelerator, devices, **settings)
         runner()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import random
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +61,25 @@ def caller_left_alone(seed: int) -> Iterator[None]:
         os.environ.pop(_CUBLAS, None)
         if workspace is not None:
             os.environ[_CUBLAS] = workspace
+
+
+@contextmanager
+def interrupt_is_interrupt() -> Iterator[None]:
+    """A user's interrupt ends the training alone: it stays a KeyboardInterrupt, and the next one works too.
+
+    Lightning turns it into the end of the process, and from then on lets the process ignore the key.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        # only the main thread may set a handler, and no other one is interrupted by the key
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

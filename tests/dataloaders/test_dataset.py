@@ -122,6 +122,22 @@ def test_what_is_stored_beside_the_cells_enters_no_batch(contexts_screen, keys):
     assert_equal(batches_of(CellDataset(contexts_screen.X, CellGroups.of(contexts_screen, keys), n_cells=4)), plain)
 
 
+def test_training_epochs_draw_other_cells_of_a_group_and_validation_the_same(contexts_screen, groups):
+    data = CellDataset(contexts_screen.X, groups, n_cells=4)
+
+    def cells(steps):
+        batches = [data[step] for step in steps]
+        return {
+            int(group): row.tolist() for b in batches for group, row in zip(b["group"], b["cell_index"], strict=True)
+        }
+
+    plan = StepPlan(len(groups), 16)
+    first, later, again = (cells(plan.training_steps(epoch)) for epoch in (1, 2, 1))
+    assert first == again
+    assert all(first[group] != later[group] for group in first)
+    assert cells(plan.validation_steps()) == cells(StepPlan(len(groups), 3).validation_steps())
+
+
 def test_test_cells_enter_no_batch(contexts_screen, groups):
     data = CellDataset(contexts_screen.X, groups, n_cells=20)
     is_test = (contexts_screen.obs["split"] == "test").to_numpy()

@@ -100,8 +100,7 @@ class Anchor:
         row = self._row(genes, context)
         if row is not None:
             return Response(self.effects[row], MEASURED, MEASURED)
-        factor = self._pairs[self.data.source(context)].factor() if len(genes) > 1 else 1.0
-        return self._sum([self._single(gene, context) for gene in genes], factor)
+        return self._sum([self.part(gene, context) for gene in genes], self.factor(genes, context))
 
     def leave_one_out(self, genes: tuple[str, ...], context: str | None, *, masked: Collection[str] = ()) -> Response:
         """Anchor of a condition as if it had not been measured.
@@ -117,9 +116,29 @@ class Anchor:
         if len(genes) == 1:
             masked = genes
         own = self._row(genes, context)
-        parts = [(self._unseen if gene in masked else self._single)(gene, context, without=own) for gene in genes]
-        fit = self._pairs[self.data.source(context)]
-        return self._sum(parts, fit.factor(without=own) if len(genes) > 1 else 1.0)
+        parts = [self.part(gene, context, masked=gene in masked, without=own) for gene in genes]
+        return self._sum(parts, self.factor(genes, context))
+
+    def part(self, gene: str, context: str | None, *, masked: bool = False, without: int | None = None) -> Response:
+        """What one gene brings to the sum, before the factor.
+
+        Parameters
+        ----------
+        gene, context
+            The gene.
+        masked
+            As if its single had not been measured.
+        without
+            Number of a training row that must not enter: that of the condition whose anchor this is a part of.
+        """
+        row = None if masked else self.data.single(gene, context)
+        return self._unseen(gene, context, without=without) if row is None else Response(self.effects[row], "shrunken")
+
+    def factor(self, genes: tuple[str, ...], context: str | None) -> float:
+        """What the sum is multiplied by; fitted without the condition itself, and 1 for a single."""
+        if len(genes) < 2:
+            return 1.0
+        return self._pairs[self.data.source(context)].factor(without=self._row(genes, context))
 
     def settings(self) -> dict[str, Any]:
         """Fitted factors and chosen neighbours, per source of training conditions, as plain values."""
@@ -135,10 +154,6 @@ class Anchor:
         missing = any(part.status != OK for part in parts)
         total = factor * sum_of([part.delta for part in parts])
         return Response(total, joined(part.anchor for part in parts), NO_EMBEDDING if missing else OK)
-
-    def _single(self, gene: str, context: str | None, *, without: int | None = None) -> Response:
-        row = self.data.single(gene, context)
-        return self._unseen(gene, context, without=without) if row is None else Response(self.effects[row], "shrunken")
 
     def _unseen(self, gene: str, context: str | None, *, without: int | None = None) -> Response:
         """What is known of a single without its own measurement in the context, and without one more row."""

@@ -30,7 +30,8 @@ class ConditionPlan(LightningModule):
     module
         Called with a batch it returns ``(inference, generative, LossOutput)``. ``LossOutput.loss`` is minimised, the
         scalars of ``extra_metrics`` are logged, and ``extra_metrics["loss_weight"]`` is the weight of the step in the
-        epoch's means; without it that is the sum of ``batch["weight"]``.
+        epoch's means; without it that is the sum of ``batch["weight"]``. A module with a method
+        ``validation_loss(means)`` says itself what the epoch's validation loss is, from the means of the scalars.
     lr
         Learning rate of the first step; after the trainer's last step it is 0.
     weight_decay
@@ -134,6 +135,9 @@ class ConditionPlan(LightningModule):
             self._means[stage] = EpochMeans()
             return
         means = self._means[stage].close(self._sum_over_ranks)
+        judge = getattr(self.module, "validation_loss", None)
+        if stage == "validation" and judge is not None:
+            means["validation_loss"] = judge({name.removesuffix("_validation"): value for name, value in means.items()})
         if not math.isfinite(means.get(f"{stage}_loss", 0.0)):
             raise DataError(f"The {stage} batches have the weight 0 in all, so that they have no loss.")
         self._history.add(self.current_epoch, means)

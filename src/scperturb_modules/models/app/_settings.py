@@ -1,0 +1,223 @@
+"""Every setting of APP, and the two presets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any
+
+from scperturb_modules._errors import DataError, name_some
+
+CHOICES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
+    {
+        "embedding": ("graph", "random", "identity"),
+        "agg": ("mean", "sum", "max"),
+        "combine": ("concat", "add"),
+        "fuse": ("gate", "concat", "mean"),
+        "activation": ("relu", "leaky_relu"),
+        "attention": ("all", "static", "context"),
+        "score": ("additive", "bilinear", "additive+bilinear"),
+        "pool": ("all", "measured", "connected"),
+        "context": ("mean", "sum", "mean+count", "interaction"),
+        "head": ("linear", "lowrank", "mlp"),
+        "anchor": ("auto", "mean", "additive", "zero"),
+        "covariate": ("none", "onehot", "profile"),
+        "unknown": ("anchor", "error"),
+    }
+)
+FEATURES = ("learned", "expression", "prior")
+
+
+@dataclass(frozen=True)
+class AppSettings:
+    """Settings of :class:`APP`; the defaults are those of ``preset="tool"``.
+
+    Parameters
+    ----------
+    d
+        Width of gene embeddings and of attention.
+    n_layers
+        Layers of message passing; 0: embeddings only.
+    agg
+        How a gene sums up its neighbours: ``"mean"`` (weighted by the edges), ``"sum"`` or ``"max"``.
+    combine
+        Of a gene's own state and what it hears: ``"concat"`` or ``"add"``.
+    fuse
+        Of several networks: ``"gate"``, ``"concat"`` or ``"mean"``; see :class:`scperturb_modules.nn.GraphLayer`.
+    activation, final_activation
+        Of the layers; whether the last has one.
+    embedding
+        ``"graph"``: message passing; ``"random"``: a frozen Gaussian table without message passing; ``"identity"``: a
+        free table without message passing (one-hot genes).
+    features
+        What a gene starts from, one or several of ``"learned"`` (a free vector), ``"expression"`` (mean, variance and
+        detection in control cells) and ``"prior"`` (the gene x feature tables among the priors).
+    attention
+        ``"all"``: over all genes of the pool, given the perturbation; ``"static"``: weights that do not depend on the
+        perturbation; ``"context"``: none, the state is the perturbation's own context.
+    score
+        ``"additive"`` (Bahdanau), ``"bilinear"`` or both.
+    heads
+        Attention heads.
+    pool
+        Genes that attention may look at: ``"all"`` nodes, the ``"measured"`` or the ``"connected"`` ones.
+    context
+        How perturbed genes make a context: ``"mean"``, ``"sum"``, ``"mean+count"`` (and how many genes there are), or
+        ``"interaction"`` (sum, count and the products of pairs of genes, the same for A+B and B+A).
+    context_skip
+        Whether the head reads the context beside the state that attention gives.
+    responses
+        Whether a gene's part of the anchor (its measured or expected response) enters its embedding.
+    head
+        ``"lowrank"``, ``"linear"`` or ``"mlp"``.
+    rank
+        The most components of ``"lowrank"``, and of the responses.
+    scale_parts
+        Whether the head may also rescale each gene's part of the anchor.
+    anchor
+        ``"auto"``: the anchor of :class:`scperturb_modules.baselines.Anchor` with all priors; ``"mean"``: the same
+        without priors; ``"additive"``: measured singles only, nothing for the others; ``"zero"``: the network alone.
+    gate
+        Whether the network's part is multiplied by the factor that cross-fitting allows; off: by 1.
+    inner_gate
+        Whether the network also weighs its own part by how much of the condition was measured.
+    n_members
+        Members that are trained on all conditions; the prediction is their mean.
+    n_folds
+        Folds of genes, and of combinations; each is left out by one further member, whose predictions for it choose the
+        epoch and the gates. 0: neither.
+    p_mask
+        Share of measured singles that a training combination is shown as not measured.
+    center_control
+        Whether the network's output for no perturbation is subtracted.
+    covariate
+        How cell types enter the context: ``"none"``, ``"onehot"`` (a free vector) or ``"profile"`` (principal
+        components of their control means, also for unseen ones).
+    dropout, id_dropout, prior_dropout, edge_dropout
+        Shares left out in training: of a perturbed gene's features, of free gene vectors, of prior tables per gene, of
+        edges.
+    gamma
+        How much more responding genes count in the loss; see :func:`scperturb_modules.nn.effect_weights`.
+    unknown
+        What a gene that nothing is known of gets: ``"anchor"`` or an ``"error"``.
+    """
+
+    d: int = 32
+    n_layers: int = 2
+    agg: str = "mean"
+    combine: str = "concat"
+    fuse: str = "gate"
+    activation: str = "relu"
+    final_activation: bool = True
+    embedding: str = "graph"
+    features: tuple[str, ...] = ("learned", "expression", "prior")
+    attention: str = "all"
+    score: str = "bilinear"
+    heads: int = 1
+    pool: str = "all"
+    context: str = "interaction"
+    context_skip: bool = True
+    responses: bool = True
+    head: str = "lowrank"
+    rank: int = 30
+    scale_parts: bool = True
+    anchor: str = "auto"
+    gate: bool = True
+    inner_gate: bool = True
+    n_members: int = 5
+    n_folds: int = 5
+    p_mask: float = 0.3
+    center_control: bool = True
+    covariate: str = "onehot"
+    dropout: float = 0.1
+    id_dropout: float = 0.5
+    prior_dropout: float = 0.2
+    edge_dropout: float = 0.1
+    gamma: float = 1.0
+    unknown: str = "anchor"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "features", _as_tuple(self.features))
+        self._check_choices()
+        self._check_numbers()
+        if self.attention == "static" and not self.context_skip and self.scale_parts is False and self.anchor == "zero":
+            return  # one prediction for all perturbations: a fair reading of an ablation, kept as such
+        if self.gate and not self.n_folds:
+            raise DataError("gate=True is fitted on left-out folds; set n_folds=5, or gate=False.")
+
+    def _check_choices(self) -> None:
+        for name, allowed in CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise DataError(f"{name}={value!r}; choose one of {name_some(allowed, most=len(allowed))}.")
+        strange = [name for name in self.features if name not in FEATURES]
+        if strange or not self.features:
+            raise DataError(f"features={self.features!r}; choose one or several of {name_some(FEATURES)}.")
+
+    def _check_numbers(self) -> None:
+        for name, least in (("d", 1), ("n_layers", 0), ("heads", 1), ("rank", 1), ("n_members", 1), ("n_folds", 0)):
+            if getattr(self, name) < least:
+                raise DataError(f"{name}={getattr(self, name)}, but it must be at least {least}.")
+        if self.n_folds == 1:
+            raise DataError("n_folds=1 leaves everything out; use 0, or 2 and more.")
+        if self.d % self.heads:
+            raise DataError(f"d={self.d} is no multiple of heads={self.heads}.")
+        for name in ("p_mask", "dropout", "id_dropout", "prior_dropout", "edge_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise DataError(f"{name}={getattr(self, name)}, but it is a share from 0 to below 1.")
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "tool": {},
+        # sections 2.1 to 2.5 of the paper, and nothing else
+        "paper": {
+            "d": 128,
+            "fuse": "concat",
+            "features": ("learned",),
+            "score": "additive",
+            "context": "mean",
+            "context_skip": False,
+            "responses": False,
+            "head": "linear",
+            "scale_parts": False,
+            "anchor": "zero",
+            "gate": False,
+            "inner_gate": False,
+            "n_members": 1,
+            "n_folds": 0,
+            "p_mask": 0.0,
+            "center_control": False,
+            "covariate": "none",
+            "dropout": 0.0,
+            "id_dropout": 0.0,
+            "prior_dropout": 0.0,
+            "edge_dropout": 0.0,
+            "gamma": 0.0,
+        },
+    }
+)
+
+
+def settings_of(preset: str, overrides: Mapping[str, Any]) -> AppSettings:
+    """The settings of a preset, with ``overrides`` on top.
+
+    Raises
+    ------
+    DataError
+        Unknown preset, or values that are not allowed.
+    TypeError
+        A setting that does not exist.
+    """
+    if preset not in PRESETS:
+        raise DataError(f"preset={preset!r}; choose one of {name_some(PRESETS)}.")
+    known = [field.name for field in fields(AppSettings)]
+    unknown = [name for name in overrides if name not in known]
+    if unknown:
+        raise TypeError(f"APP has no setting {name_some(unknown)}; settings are {', '.join(known)}.")
+    return replace(AppSettings(), **{**PRESETS[preset], **overrides})
+
+
+def _as_tuple(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)

@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from scperturb_modules import _keys as keys
 from scperturb_modules._conditions import genes_of, regimes_of
-from scperturb_modules._errors import DataError, MissingKeyError, NotTrainedError
+from scperturb_modules._errors import DataError, NotTrainedError
 from scperturb_modules.baselines._prediction import (
     UNKNOWN_GENE,
     Response,
     make_prediction,
-    names_of_test_part,
     require_screen_columns,
-    resolve_rows,
 )
 from scperturb_modules.baselines._priors import Embedding, as_tables, fuse_tables
+from scperturb_modules.baselines._side import rows_asked, training_side
 from scperturb_modules.baselines._storage import read_model, write_model
-from scperturb_modules.baselines._training import Source, TrainingData, contexts_of, control_label
-from scperturb_modules.pp import pseudobulk
+from scperturb_modules.baselines._training import Source, TrainingData, control_label
 from scperturb_modules.pp._labels import refuse_view
 
 if TYPE_CHECKING:
@@ -71,7 +69,7 @@ class Baseline(ABC):
 
     def __init__(self, adata: AnnData, *, priors: Any = None, seed: int = 0) -> None:
         self.seed = int(seed)
-        self.training, self._test_names = _training_side(adata)
+        self.training, self._test_names = training_side(adata)
         self.tables = as_tables(priors) if self.uses_prior else {}
         self.fitted: dict[str, Any] = {}
         """What was chosen or fitted in training, as plain values."""
@@ -160,13 +158,8 @@ class Baseline(ABC):
             No conditions were given and the test part is unknown.
         """
         self._require_trained("predict()")
-        if conditions is None and not self._test_names:
-            raise ValueError("The test conditions are unknown: pass conditions=[...], or build from a split screen.")
-        if isinstance(conditions, str):
-            raise TypeError(f"conditions is a list of names; write predict([{conditions!r}]).")
         control = control_label(self.training)
-        names = self._test_names if conditions is None else conditions
-        rows = resolve_rows(names, contexts_of(self.training), control=control)
+        rows = rows_asked(conditions, self._test_names, self.training)
         genes = [genes_of(condition, control=control) for condition, _ in rows]
         responses = [self._respond(some, context) for some, (_, context) in zip(genes, rows, strict=True)]
         return make_prediction(
@@ -263,22 +256,3 @@ class Baseline(ABC):
 def source_name(source: Source) -> str:
     """Name of a source in settings: its contexts, ``"all"`` where the screen has one context."""
     return ",".join("all" if context is None else context for context in source)
-
-
-def _training_side(adata: AnnData) -> tuple[AnnData, list[str]]:
-    """The training pseudobulk, and the names of the test conditions where the screen tells them."""
-    stored = adata.uns.get(keys.ROOT, {})
-    if keys.PSEUDOBULK in stored:
-        if str(stored[keys.PSEUDOBULK]["cells"]) != "training":
-            raise DataError(
-                "This pseudobulk was measured on all cells, test cells too; make it by "
-                'spm.pp.pseudobulk(adata, cells="training").'
-            )
-        return adata, []
-    if keys.SETUP not in stored:
-        raise MissingKeyError(
-            "The screen is not set up: call setup_anndata(adata, ...) of this class before building it."
-        )
-    screen = keys.ScreenKeys.from_uns(stored[keys.SETUP])
-    training = pseudobulk(adata, **vars(screen), cells="training")
-    return training, names_of_test_part(adata, screen)

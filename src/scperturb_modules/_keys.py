@@ -14,6 +14,7 @@ ROOT = "scperturb_modules"
 
 # sub-keys of uns[ROOT]
 SETUP = "setup"
+MODALITY = "modality"
 SPLIT_RECORD = "split"
 CHECKS = "checks"
 LABELS = "labels"
@@ -22,8 +23,7 @@ SIMULATION = "simulation"
 PSEUDOBULK = "pseudobulk"
 PREDICTION = "prediction"
 PRIORS = "priors"
-ATTENTION = "attention"
-ATTENTION_SD = "attention_sd"
+ATTENTION_NODES = "attention_nodes"
 ATTENTION_TV = "attention_tv"
 
 LOW_ATTENTION_TV = 0.02
@@ -58,6 +58,10 @@ CONTROL_TRAIN = "control_train"
 DETECTION = "detection"
 LOWER = "lower"
 UPPER = "upper"
+
+# obsm of a Prediction: conditions x ATTENTION_NODES
+ATTENTION = "attention"
+ATTENTION_SD = "attention_sd"
 
 # var and varm of a pseudobulk or a Prediction
 CONTROL_MEAN = "control_mean"

@@ -16,8 +16,10 @@ def predicted(table, *, sd=None, tv=0.3):
     from anndata import AnnData
 
     prediction = AnnData(np.zeros((len(table), 2)), obs=pd.DataFrame(index=table.index))
-    record = {keys.ATTENTION: table.astype(np.float32), keys.ATTENTION_TV: tv}
-    prediction.uns[keys.ROOT] = record if sd is None else {**record, keys.ATTENTION_SD: sd}
+    prediction.obsm[keys.ATTENTION] = table.to_numpy(np.float32)
+    if sd is not None:
+        prediction.obsm[keys.ATTENTION_SD] = sd.to_numpy(np.float32)
+    prediction.uns[keys.ROOT] = {keys.ATTENTION_NODES: table.columns.to_numpy(str), keys.ATTENTION_TV: tv}
     return prediction
 
 
@@ -152,20 +154,25 @@ def test_the_figure_says_that_attention_is_no_proof(small, kind):
 
 
 def test_a_subset_of_a_prediction_draws_its_own_rows(small):
+    table, prediction = small
+    drawn = heat(attention(prediction[["B"]]))
+    assert list(drawn.index) == ["B"]
+    np.testing.assert_allclose(drawn, table.loc[["B"], drawn.columns] * 10, rtol=1e-6)
+    with pytest.raises(DataError, match="no conditions"):
+        attention(prediction[[]])
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2")
+@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+def test_what_is_stored_survives_a_file(small, tmp_path, form):
+    import anndata
+
     _, prediction = small
-    assert list(heat(attention(prediction[["B"]])).index) == ["B"]
-    renamed = prediction.copy()
-    renamed.obs_names = ["X", "Y", "Z"]
-    with pytest.raises(DataError, match="has no row of its conditions"):
-        attention(renamed)
-
-
-def test_what_is_stored_survives_a_file(small, tmp_path):
-    from anndata import read_h5ad
-
-    _, prediction = small
-    prediction.write_h5ad(tmp_path / "prediction.h5ad")
-    pd.testing.assert_frame_equal(heat(attention(read_h5ad(tmp_path / "prediction.h5ad"))), heat(attention(prediction)))
+    getattr(prediction, f"write_{form}")(tmp_path / "prediction")
+    again = getattr(anndata, f"read_{form}")(tmp_path / "prediction")
+    pd.testing.assert_frame_equal(heat(attention(again)), heat(attention(prediction)))
+    drawn = [attention(one, "A", kind="bar").collections[0].get_segments() for one in (again, prediction)]
+    np.testing.assert_array_equal(*drawn)
 
 
 def test_errors_say_what_to_call(small):
@@ -178,7 +185,7 @@ def test_errors_say_what_to_call(small):
         attention(prediction, kind="bar")
     with pytest.raises(ValueError, match="n_top=0"):
         attention(prediction, n_top=0)
-    del prediction.uns[keys.ROOT][keys.ATTENTION]
+    del prediction.obsm[keys.ATTENTION]
     with pytest.raises(MissingKeyError, match="'attention'.* does not exist.*Predict with a model that has attention"):
         attention(prediction)
 

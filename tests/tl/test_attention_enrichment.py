@@ -23,7 +23,8 @@ def as_prediction(table):
     from anndata import AnnData
 
     prediction = AnnData(np.zeros((len(table), 2)), obs=pd.DataFrame(index=table.index))
-    prediction.uns[keys.ROOT] = {keys.ATTENTION: table}
+    prediction.obsm[keys.ATTENTION] = table.to_numpy(np.float32)
+    prediction.uns[keys.ROOT] = {keys.ATTENTION_NODES: table.columns.to_numpy(str)}
     return prediction
 
 
@@ -251,6 +252,6 @@ def test_bad_tables_name_what_is_wrong(tables):
     with pytest.raises(ValueError, match="null is one table"):
         enrich(attention, null[0])
     blind = as_prediction(attention)
-    blind.uns[keys.ROOT] = {"prediction": {}}
+    del blind.obsm[keys.ATTENTION]
     with pytest.raises(MissingKeyError, match="'attention'.* does not exist.*Predict with a model that has attention"):
         enrich(blind)

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scperturb_modules import _keys as keys
-from scperturb_modules._errors import DataError, require_key
+from scperturb_modules._attention import stored_attention
+from scperturb_modules._errors import DataError
 from scperturb_modules.pl import _style
 from scperturb_modules.pl._rows import perturbed_genes, resolve_row, resolve_rows
 
@@ -67,7 +68,8 @@ def attention(
     Parameters
     ----------
     prediction
-        Prediction of a model with attention: ``uns["scperturb_modules"]["attention"]``, conditions x network genes.
+        Prediction of a model with attention: ``obsm["attention"]``, conditions x network genes, whose names are in
+        ``uns["scperturb_modules"]["attention_nodes"]``.
     conditions
         ``A+B`` or ``A+B|context``, genes in any order; None draws all, of more than 60 the first 60. ``"bar"`` draws
         one.
@@ -91,16 +93,16 @@ def attention(
     MissingKeyError
         The prediction holds no attention.
     DataError
-        Its attention is of other conditions.
+        It has no conditions, or names more or fewer nodes than it has weights.
     ValueError
         An unknown condition or kind, or several conditions where one is drawn.
 
     Examples
     --------
     >>> import anndata, numpy as np, pandas as pd, scperturb_modules as spm
-    >>> weights = pd.DataFrame([[0.5, 0.3, 0.1, 0.1]], index=["KLF1"], columns=["KLF1", "HBG1", "HBZ", "ACTB"])
     >>> pred = anndata.AnnData(np.zeros((1, 4)), obs=pd.DataFrame(index=["KLF1"]))
-    >>> pred.uns["scperturb_modules"] = {"attention": weights}
+    >>> pred.obsm["attention"] = np.array([[0.5, 0.3, 0.1, 0.1]], dtype=np.float32)
+    >>> pred.uns["scperturb_modules"] = {"attention_nodes": np.array(["KLF1", "HBG1", "HBZ", "ACTB"])}
     >>> ax = spm.pl.attention(pred, "KLF1", kind="bar", n_top=2)
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['KLF1', 'HBG1']
@@ -119,18 +121,14 @@ def attention(
 
 
 def _stored(prediction: AnnData) -> _Attention:
-    record = prediction.uns.get(keys.ROOT, {})
-    mend = "Predict with a model that has attention: model.predict(...) of an APP model stores it."
-    require_key(keys.ATTENTION, record, f"uns[{keys.ROOT!r}] of the prediction", mend=mend)
-    table = record[keys.ATTENTION].astype(np.float64)
-    # a subset of a prediction keeps the whole table in its uns
-    table = table.loc[[row for row in table.index if row in prediction.obs_names]]
+    table = stored_attention(prediction, "the prediction")
     if table.empty:
-        raise DataError("The attention of the prediction has no row of its conditions. Predict these conditions again.")
-    even = 1.0 / table.shape[1]
-    sd = record.get(keys.ATTENTION_SD)
-    tv = record.get(keys.ATTENTION_TV)
-    return _Attention(table / even, None if sd is None else sd / even, None if tv is None else float(tv))
+        raise DataError("The prediction has no conditions, so there is no attention to draw.")
+    has_sd = keys.ATTENTION_SD in prediction.obsm
+    sd = stored_attention(prediction, "the prediction", key=keys.ATTENTION_SD) if has_sd else None
+    tv = prediction.uns[keys.ROOT].get(keys.ATTENTION_TV)
+    n_nodes = table.shape[1]
+    return _Attention(table * n_nodes, None if sd is None else sd * n_nodes, None if tv is None else float(tv))
 
 
 def _only(stored: _Attention, conditions: str | Sequence[str] | None) -> str:

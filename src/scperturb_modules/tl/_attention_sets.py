@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from scperturb_modules import _keys as keys
+from scperturb_modules._attention import stored_attention
 from scperturb_modules._conditions import genes_of, parse_row_name
 from scperturb_modules._errors import DataError, MissingKeyError, name_some, require_key
 
@@ -65,13 +65,7 @@ def attention_table(source: AnnData | pd.DataFrame, what: str) -> pd.DataFrame:
     DataError
         Weights that are no attention: none at all, negative, not finite, rows above 1, repeated names.
     """
-    if isinstance(source, pd.DataFrame):
-        table = source
-    else:
-        stored = source.uns.get(keys.ROOT, {})
-        mend = "Predict with a model that has attention: model.predict(...) of an APP model stores it."
-        require_key(keys.ATTENTION, stored, f"uns[{keys.ROOT!r}] of {what}", mend=mend)
-        table = stored[keys.ATTENTION]
+    table = source if isinstance(source, pd.DataFrame) else stored_attention(source, what)
     if table.empty:
         raise DataError(f"{what} is empty: {len(table)} conditions, {table.shape[1]} nodes.")
     for axis, names in (("rows", table.index), ("nodes", table.columns)):

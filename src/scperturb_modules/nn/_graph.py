@@ -104,9 +104,6 @@ class GraphLayer(nn.Module):
         Applied to the result; None for none.
     """
 
-    isolated: Tensor
-    reached: Tensor
-
     def __init__(
         self,
         n_members: int,
@@ -123,18 +120,15 @@ class GraphLayer(nn.Module):
         n_heard = len(relations) if fuse == "concat" else 1
         self.linear = MemberLinear(n_members, width * (1 + n_heard if combine == "concat" else 1), width)
         if fuse == "gate":
-            self.choice = MemberLinear(n_members, width, len(relations), zero=True)
+            # with one network there is nothing to choose, and a parameter that no loss reaches would stop DDP
+            self.choice = MemberLinear(n_members, width, len(relations), zero=True) if len(relations) > 1 else None
             self.alone = nn.Parameter(torch.zeros(n_members, 1, width))
 
     def forward(self, h: Tensor) -> Tensor:
         """(M, N, d) to (M, N, d)."""
         heard = [relation(h) for relation in self.relations]
-        if self.fuse == "concat" and self.combine == "concat":
-            x = torch.cat([h, *heard], dim=-1)
-        else:
-            message = self._fused(h, heard)
-            x = torch.cat([h, message], dim=-1) if self.combine == "concat" else h + message
-        out = self.linear(x)
+        messages = heard if self.fuse == "concat" and self.combine == "concat" else [self._fused(h, heard)]
+        out = self.linear.of_blocks([h, *messages]) if self.combine == "concat" else self.linear(h + messages[0])
         if self.activation is None:
             return out
         return torch.relu(out) if self.activation == "relu" else nn.functional.leaky_relu(out)
@@ -144,14 +138,20 @@ class GraphLayer(nn.Module):
         mask = torch.stack([relation.has_neighbours for relation in self.relations], dim=-1)
         if self.fuse != "gate":
             return (mask / mask.sum(dim=-1, keepdim=True).clamp(min=1)).to(h.dtype).expand(h.shape[0], -1, -1)
-        logits = self.choice(h).masked_fill(~mask, -torch.inf)
-        return torch.where(mask.any(dim=-1, keepdim=True), logits.softmax(dim=-1), 0.0)
+        if self.choice is None:
+            return mask.to(h.dtype).expand(h.shape[0], -1, -1)
+        # a finite stand-in for -inf: a softmax over nothing would be NaN, and so would its gradient
+        logits = self.choice(h).masked_fill(~mask, -1e9)
+        return logits.softmax(dim=-1) * mask
 
     def _fused(self, h: Tensor, heard: list[Tensor]) -> Tensor:
         if self.fuse == "concat":
             return torch.stack(heard).sum(dim=0)
-        weights = self.relation_weights(h)
-        message = torch.stack([weights[..., r, None] * one for r, one in enumerate(heard)]).sum(dim=0)
+        if len(heard) == 1:
+            message = heard[0]
+        else:
+            weights = self.relation_weights(h)
+            message = torch.stack([weights[..., r, None] * one for r, one in enumerate(heard)]).sum(dim=0)
         if self.fuse == "gate":
             reached = torch.stack([relation.has_neighbours for relation in self.relations]).any(dim=0)
             message = torch.where(reached[:, None], message, self.alone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,18 @@ class MemberLinear(nn.Module):
         flat = x.reshape(x.shape[0], -1, x.shape[-1])
         out = torch.matmul(flat, self.weight) if self.bias is None else torch.baddbmm(self.bias[:, None], flat, self.weight)
         return out.reshape(*x.shape[:-1], -1)
+
+
+    def of_blocks(self, blocks: Sequence[Tensor]) -> Tensor:
+        """The map of the blocks side by side, (M, n, width) each, without putting them together."""
+        out: Tensor | None = None if self.bias is None else self.bias[:, None]
+        start = 0
+        for block in blocks:
+            weight = self.weight[:, start : start + block.shape[-1]]
+            out = torch.matmul(block, weight) if out is None else torch.baddbmm(out, block, weight)
+            start += block.shape[-1]
+        assert out is not None
+        return out
 
 
 class MemberTable(nn.Module):

@@ -152,6 +152,8 @@ def fit(
         "precision": precision,
         "gradient_clip_val": gradient_clip,
         "check_val_every_n_epoch": 1,
+        # Lightning warns about an empty loader unless it is told that there is none
+        **({} if datamodule.n_val else {"limit_val_batches": 0}),
         "deterministic": "warn" if deterministic else False,
         "benchmark": not deterministic,
         "enable_progress_bar": sys.stdout.isatty() if progress is None else progress,

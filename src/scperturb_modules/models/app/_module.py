@@ -84,15 +84,31 @@ class Answer(NamedTuple):
 class Rows(NamedTuple):
     """B conditions of at most k genes each, as the network sees them.
 
-    ``node`` (B, k) int64; ``present`` (B, k) 0 or 1; ``measured`` (m, B, k), whether the part is a measurement; ``part``
-    (m, B, k, G) of the anchor, m = 1 or M; ``context`` (B,) int64.
+    ``node`` (B, k) int64; ``present`` (B, k) 0 or 1; ``measured`` (m, B, k), whether a gene counts as measured, m = 1 or
+    M; ``measured_part`` and ``expected_part`` (B, k, G), what a gene brings to the anchor if it does and if it does not;
+    ``context`` (B,) int64.
     """
 
     node: Tensor
     present: Tensor
     measured: Tensor
-    part: Tensor
+    measured_part: Tensor
+    expected_part: Tensor
     context: Tensor
+
+    def total(self, factor: Tensor) -> Tensor:
+        """(m, B, G) sum over genes of ``factor`` (m, B, k) times the gene's part.
+
+        One product per row, so that no array of members x rows x genes x outputs comes about.
+        """
+        both = torch.cat([factor * self.measured, factor * (self.present - self.measured)], dim=-1)
+        parts = torch.cat([self.measured_part, self.expected_part], dim=1)
+        return torch.matmul(both.transpose(0, 1), parts).transpose(0, 1)
+
+    def responses(self, basis: Tensor) -> Tensor:
+        """(m, B, k, K) the parts in a basis (G, K)."""
+        measured, expected = torch.matmul(self.measured_part, basis), torch.matmul(self.expected_part, basis)
+        return torch.where(self.measured[..., None] > 0, measured, expected)
 
 
 class AppModule(BaseModuleClass):
@@ -198,7 +214,7 @@ class AppModule(BaseModuleClass):
             return own
         blocks = [root_mean_square_norm(own)]
         if self.settings.responses:
-            seen = root_mean_square_norm(torch.matmul(rows.part, self.response_basis))
+            seen = root_mean_square_norm(rows.responses(self.response_basis))
             said = torch.cat([seen, rows.measured[..., None]], dim=-1)
             blocks.append(said.expand(self.n_members, -1, -1, -1))
         x = nn.functional.dropout(torch.cat(blocks, dim=-1), self.settings.dropout, self.training)
@@ -238,8 +254,7 @@ class AppModule(BaseModuleClass):
             others = tokens.sum(dim=2, keepdim=True) - tokens
         else:
             others = products * (products.sum(dim=2, keepdim=True) - products)
-        factor = self.part_scale(torch.cat([tokens, others], dim=-1)) * rows.present[None, :, :, None]
-        return (factor * rows.part).sum(dim=2)
+        return rows.total(self.part_scale(torch.cat([tokens, others], dim=-1))[..., 0])
 
     def _gate(self, rows: Rows, residual: Tensor) -> Tensor:
         """(M, B) in (0, 1): how much of the residual to believe, by how much of the condition was measured."""
@@ -280,9 +295,15 @@ class AppModule(BaseModuleClass):
             measured = measured * ~(hidden & (present.sum(dim=1) > 1)[None, :, None])
         if masked is not None:
             measured = measured * ~masked
-        part = torch.where(measured[..., None] > 0, tensors["measured_part"], tensors["expected_part"])
-        rows = Rows(tensors["node"], present, measured.to(present.dtype), part, tensors["context"])
-        return rows, part.sum(dim=2)
+        rows = Rows(
+            tensors["node"],
+            present,
+            measured.to(present.dtype) * present,
+            tensors["measured_part"],
+            tensors["expected_part"],
+            tensors["context"],
+        )
+        return rows, rows.total(present[None])
 
     def _training_loss(self, tensors: Mapping[str, Tensor], difference: Tensor, step: Tensor) -> LossOutput:
         error = squared_error(difference - step, tensors["gene_weight"]) / self.scale

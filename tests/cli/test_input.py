@@ -1,5 +1,6 @@
 import pytest
 
+from scperturb_modules._errors import DataError
 from scperturb_modules.cli._input import read_guide_table, read_priors, read_screen
 from scperturb_modules.cli._output import InputError
 
@@ -29,8 +30,38 @@ def test_priors_are_named_after_their_files(tmp_path):
     assert read_priors([]) == {}
 
 
+def test_a_header_that_is_one_name_short_is_understood(tmp_path):
+    table = read_priors([write(tmp_path / "r.tsv", "f1\tf2\nKLF1\t1\t0\nGATA1\t2\t3\n")])["r"]
+    assert table.to_dict() == {"f1": {"KLF1": 1, "GATA1": 2}, "f2": {"KLF1": 0, "GATA1": 3}}
+
+
+def test_columns_source_and_target_make_a_network(tmp_path, capsys):
+    from scperturb_modules import priors
+
+    text = "weight,target,source,score\n0.5,NA,KLF1,3\n1,GATA1,NA,4\n"
+    tables = read_priors([write(tmp_path / "ppi.csv", text), write(tmp_path / "go.csv", "gene,f1\nA,1\n")])
+    assert list(tables) == ["ppi", "go"] and priors.is_edge_table(tables["ppi"])
+    network = priors.as_networks(tables)["ppi"]
+    assert network.genes == ("GATA1", "KLF1", "NA") and sorted(network.weight) == [0.5, 1.0]
+    said = capsys.readouterr()
+    assert "ppi.csv: a network of 3 genes and 2 edges" in said.out
+    assert "not read: 'score'" in said.err
+
+
+def test_bad_edges_are_refused_before_anything_else(tmp_path):
+    with pytest.raises(DataError, match="network 'ppi' has 1 weights that are no finite number, in rows '1'"):
+        read_priors([write(tmp_path / "ppi.csv", "source,target,weight\nA,B,1\nB,C,\n")])
+    with pytest.raises(DataError, match="network 'tf' has 1 edges without a gene name"):
+        read_priors([write(tmp_path / "tf.csv", "source,target\nA,\n")])
+
+
 @pytest.mark.parametrize(
-    ("text", "message"), [("gene,f1\nA,x\n", "not numbers: 'f1'"), ("gene\nA\n", "no number"), ("", "cannot be read")]
+    ("text", "message"),
+    [
+        ("source,f1\nA,x\n", "edges in the columns source, target.*not numbers: 'f1'"),
+        ("gene\nA\n", "no number"),
+        ("", "cannot be read"),
+    ],
 )
 def test_a_prior_without_numbers_is_refused(tmp_path, text, message):
     with pytest.raises(InputError, match=message):

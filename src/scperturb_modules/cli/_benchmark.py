@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -50,9 +49,7 @@ def benchmark(
     n_top_genes: Annotated[
         int | None, typer.Option(min=1, help="Keep so many variable genes (of training cells).")
     ] = None,
-    prior: Annotated[
-        list[Path] | None, typer.Option(help="CSV, gene x feature: what is known of genes. Repeatable.")
-    ] = None,
+    prior: option.Prior = None,
     scheme: Annotated[
         list[Scheme] | None,
         typer.Option(metavar="NAME", help=f"What is held out: {', '.join(Scheme)}; else what suits. Repeatable."),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from scperturb_modules._errors import name_some
 from scperturb_modules.cli._output import InputError
 
@@ -23,27 +25,53 @@ def read_screen(path: Path) -> AnnData:
 
 def read_guide_table(path: Path) -> dict[str, str]:
     """Guide -> target, from the first two columns of a table (CSV, or TSV by its name) with a header."""
-    table = _read_table(path).reset_index()
+    table = _read_table(path)
     if table.shape[1] < 2:
         raise InputError(f"{path} needs two columns, guide and target; it has {table.shape[1]}")
     return dict(zip(table.iloc[:, 0].astype(str), table.iloc[:, 1].astype(str), strict=True))
 
 
 def read_priors(paths: list[Path]) -> dict[str, pd.DataFrame]:
-    """Gene x feature tables (CSV, or TSV by its name; first column: gene symbols) by the name of their file."""
-    import pandas as pd
+    """What is known of genes (CSV, or TSV by its name), by the name of the file.
 
-    priors = {}
+    A table with the columns source and target (and weight) holds the edges of a network; any other has genes in its
+    first column and numbers in the rest.
+    """
+    from scperturb_modules.priors import is_edge_table
+
+    priors: dict[str, pd.DataFrame] = {}
     for path in paths:
-        table = _read_table(path)
-        text = [str(name) for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
-        if text or table.empty:
-            found = f"columns that are not numbers: {name_some(text)}" if text else "no number"
-            raise InputError(f"{path} must hold genes in its first column and numbers in the others; it has {found}")
         if path.stem in priors:
             raise InputError(f"two priors are named {path.stem!r}; rename one of the files")
-        priors[path.stem] = table
+        table = _read_table(path)
+        priors[path.stem] = _edges(table, path) if is_edge_table(table) else _features(table, path)
     return priors
+
+
+def _edges(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """An edge table, checked; a column that looks like a weight under another name is told."""
+    from scperturb_modules.priors import as_network
+
+    network = as_network(table, path.stem)  # its errors name rows and the mend
+    typer.echo(f"{path}: a network of {len(network.genes)} genes and {network.n_edges} edges")
+    others = [str(name) for name in table.columns if name not in ("source", "target", "weight")]
+    if others:
+        typer.echo(f"spm: note: {path}: not read: {name_some(others)}; a column of weights is named weight", err=True)
+    return table
+
+
+def _features(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    table = table.set_index(table.columns[0])
+    text = [str(name) for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
+    if text or table.empty:
+        found = f"columns that are not numbers: {name_some(text)}" if text else "no number"
+        raise InputError(
+            f"{path} must hold genes in its first column and numbers in the others, or edges in the columns source, "
+            f"target and weight; it has {found}"
+        )
+    return table
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -54,10 +82,11 @@ def _read_table(path: Path) -> pd.DataFrame:
     def read(path: Path) -> pd.DataFrame:
         separator = "\t" if ".tsv" in path.suffixes else ","
         # "NA" and "nan" are gene symbols too: only an empty field is missing
-        return pd.read_csv(path, sep=separator, index_col=0, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(path, sep=separator, keep_default_na=False, na_values=[""])
+        # a header that is one name short, as R writes it, leaves the first column in the index
+        return table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
 
-    table: pd.DataFrame = _read(read, path, "a table (.csv or .tsv)")
-    return table
+    return _read(read, path, "a table (.csv or .tsv)")
 
 
 def _require_file(path: Path) -> None:

@@ -21,6 +21,10 @@ GuideTable = Annotated[
 Layer = Annotated[str | None, typer.Option("--layer", help="Layer with log1p values; X otherwise.")]
 BatchKey = Annotated[str | None, typer.Option("--batch-key", help="Column of obs; controls are matched within it.")]
 CellTypeKey = Annotated[str | None, typer.Option("--cell-type-key", help="Column of obs with the cell type.")]
+Prior = Annotated[
+    list[Path] | None,
+    typer.Option("--prior", help="CSV, what is known of genes: edges (source, target, weight) or gene x feature."),
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder for tables, predictions and figures.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in the folder.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same tables.")]

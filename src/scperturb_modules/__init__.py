@@ -11,18 +11,22 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scperturb_modules import baselines, datasets, metrics, pl, pp, priors, tl
+    from scperturb_modules import baselines, datasets, metrics, models, pl, pp, priors, tl
+    from scperturb_modules.models import load
 
 __version__ = version("scperturb_modules")
 
-_SUBPACKAGES = ("baselines", "datasets", "metrics", "pl", "pp", "priors", "tl")
+_SUBPACKAGES = ("baselines", "datasets", "metrics", "models", "pl", "pp", "priors", "tl")
+_FROM = {"load": "scperturb_modules.models"}
 
-__all__ = ["__version__", "baselines", "datasets", "metrics", "pl", "pp", "priors", "tl"]
+__all__ = ["__version__", "baselines", "datasets", "load", "metrics", "models", "pl", "pp", "priors", "tl"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _SUBPACKAGES:
         return importlib.import_module(f"{__name__}.{name}")
+    if name in _FROM:
+        return getattr(importlib.import_module(_FROM[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -32,6 +32,14 @@ def test_rows_and_nodes_keep_their_names_in_a_subset(prediction):
     assert stored_attention(prediction, "it", key=keys.ATTENTION_SD).loc["B", "G7/NA"] == -6007
 
 
+def test_a_row_of_nan_is_no_attention_but_one_nan_is_an_error_of_the_data(prediction):
+    prediction.obsm[keys.ATTENTION][1] = np.nan
+    prediction.obsm[keys.ATTENTION][2, 5] = np.nan
+    table = stored_attention(prediction, "it")
+    assert (table.loc["B"] == 0).all() and table.isna().sum().sum() == 1
+    assert np.isnan(prediction.obsm[keys.ATTENTION][1]).all()  # the prediction stays as it is
+
+
 @pytest.mark.filterwarnings("ignore:Writing zarr v2")
 @pytest.mark.parametrize("form", ["h5ad", "zarr"])
 def test_thousands_of_nodes_go_through_a_file_in_no_time(prediction, tmp_path, form):

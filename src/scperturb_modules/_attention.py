@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 def stored_attention(prediction: AnnData, what: str, *, key: str = keys.ATTENTION) -> pd.DataFrame:
     """(P, N) weights of the conditions of a Prediction and the N nodes of the network, float64.
 
+    A condition that the network was not asked, because a gene is known nowhere (NaN as stored), has zeros.
+
     Parameters
     ----------
     prediction
@@ -40,11 +42,12 @@ def stored_attention(prediction: AnnData, what: str, *, key: str = keys.ATTENTIO
     require_key(key, prediction.obsm, f"obsm of {what}", mend=mend)
     record = prediction.uns.get(keys.ROOT, {})
     require_key(keys.ATTENTION_NODES, record, f"uns[{keys.ROOT!r}] of {what}", mend=mend)
-    values = np.asarray(prediction.obsm[key], dtype=np.float64)
+    values = np.array(prediction.obsm[key], dtype=np.float64)
     nodes = [str(node) for node in np.asarray(record[keys.ATTENTION_NODES])]
     if values.ndim != 2 or values.shape[1] != len(nodes):
         raise DataError(
             f"obsm[{key!r}] of {what} has shape {values.shape}, but {len(nodes)} nodes are named. Predict these "
             "conditions again."
         )
+    values[np.isnan(values).all(axis=1)] = 0.0
     return pd.DataFrame(values, index=prediction.obs_names, columns=nodes)

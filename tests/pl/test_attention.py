@@ -158,8 +158,17 @@ def test_a_subset_of_a_prediction_draws_its_own_rows(small):
     drawn = heat(attention(prediction[["B"]]))
     assert list(drawn.index) == ["B"]
     np.testing.assert_allclose(drawn, table.loc[["B"], drawn.columns] * 10, rtol=1e-6)
-    with pytest.raises(DataError, match="no conditions"):
+    with pytest.raises(DataError, match="no condition with attention"):
         attention(prediction[[]])
+
+
+def test_conditions_that_the_network_was_not_asked_are_left_out(small):
+    _, prediction = small
+    prediction.obsm[keys.ATTENTION][1] = np.nan
+    prediction.obsm[keys.ATTENTION_SD][1] = np.nan
+    assert sorted(heat(attention(prediction)).index) == ["A", "A+B"]
+    with pytest.raises(ValueError, match="'B'"):
+        attention(prediction, "B", kind="bar")
 
 
 @pytest.mark.filterwarnings("ignore:Writing zarr v2")

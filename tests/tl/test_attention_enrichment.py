@@ -158,6 +158,20 @@ def test_predictions_and_other_orders_of_rows_and_nodes_give_the_same(tables):
     pd.testing.assert_frame_equal(found, expected)
 
 
+def test_a_prediction_with_a_gene_known_nowhere_has_a_row_without_attention(tables):
+    attention, null = tables
+    sets = {"set": GENES[10:20]}
+    predictions = [as_prediction(table) for table in (attention, *null)]
+    for one in predictions:
+        one.obsm[keys.ATTENTION][ROWS.index("G01")] = np.nan
+    table = attention_enrichment(predictions[0], predictions[1:], sets, by="set").set_index("condition")
+    assert table.loc["G01", "status"] == "no_attention" and table.loc["__all__", "n_conditions"] == len(ROWS) - 1
+    whole = attention_enrichment(attention, null, sets, by="set").set_index("condition")
+    np.testing.assert_allclose(
+        table.loc["G00", ["mass", "auroc"]].astype(float), whole.loc["G00", ["mass", "auroc"]].astype(float)
+    )
+
+
 def test_few_nulls_give_no_z_and_say_so(tables):
     attention, null = tables
     sets = {"set": GENES[10:20]}

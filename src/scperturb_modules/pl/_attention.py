@@ -93,7 +93,7 @@ def attention(
     MissingKeyError
         The prediction holds no attention.
     DataError
-        It has no conditions, or names more or fewer nodes than it has weights.
+        None of its conditions has attention, or it names more or fewer nodes than it has weights.
     ValueError
         An unknown condition or kind, or several conditions where one is drawn.
 
@@ -122,8 +122,9 @@ def attention(
 
 def _stored(prediction: AnnData) -> _Attention:
     table = stored_attention(prediction, "the prediction")
+    table = table[table.any(axis=1)]
     if table.empty:
-        raise DataError("The prediction has no conditions, so there is no attention to draw.")
+        raise DataError("The prediction has no condition with attention: it is empty, or its genes are known nowhere.")
     has_sd = keys.ATTENTION_SD in prediction.obsm
     sd = stored_attention(prediction, "the prediction", key=keys.ATTENTION_SD) if has_sd else None
     tv = prediction.uns[keys.ROOT].get(keys.ATTENTION_TV)

@@ -193,7 +193,8 @@ def _scores(values: Matrix, design: _Design) -> _Scores:
     n_in, n_all = design.n_in, design.n_all
     outside = np.where(design.universe, values, 0.0)
     rest = np.broadcast_to(1.0 - (values - outside).sum(axis=1, keepdims=True), n_in.shape)
-    testable = (n_in > 0) & (n_in < n_all) & (rest > _NOTHING)
+    attends = (rest > _NOTHING) & values.any(axis=1, keepdims=True)
+    testable = (n_in > 0) & (n_in < n_all) & attends
     ranks = np.zeros_like(values)
     for line, row, inside in zip(ranks, values, design.universe, strict=True):
         line[inside] = rankdata(row[inside])

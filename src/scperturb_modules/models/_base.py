@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from scvi.model.base import BaseModelClass
 
 from scperturb_modules import _keys as keys
-from scperturb_modules._conditions import Row, genes_of
-from scperturb_modules._errors import DataError, NotTrainedError, name_some
 from scperturb_modules.baselines import Anchor, TrainingData, as_tables, fuse_tables
-from scperturb_modules.baselines._prediction import Response
-from scperturb_modules.baselines._side import rows_asked
-from scperturb_modules.baselines._training import control_label
 from scperturb_modules.dataloaders import ConditionDataModule
-from scperturb_modules.models._cells import cells_of
+from scperturb_modules.models._answers import AnsweringModel
 from scperturb_modules.models._folder import load_model, save_model
-from scperturb_modules.models._results import Asked, NetworkAnswer, combine, store_prediction
+from scperturb_modules.models._results import NetworkAnswer
 from scperturb_modules.models._setup import (
     MODALITY,
     SETUP_ARGS,
@@ -31,23 +21,20 @@ from scperturb_modules.models._setup import (
     pseudobulk_registry,
     recorded_setup,
     register,
-    screen_of,
 )
-from scperturb_modules.models._summary import priors_table, summary_text
+from scperturb_modules.models._summary import priors_table
 from scperturb_modules.priors import as_networks, named_priors
 from scperturb_modules.train import FitResult, fit, to_json
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
     from mudata import MuData
 
-    from scperturb_modules.priors import Network
 
 __all__ = ["NetworkAnswer", "PerturbationModel"]
 
 
-class PerturbationModel(BaseModelClass):
+class PerturbationModel(AnsweringModel, BaseModelClass):
     """A model that predicts ``anchor + gate x residual`` for conditions, with the verbs of scvi-tools.
 
     Parameters
@@ -81,18 +68,10 @@ class PerturbationModel(BaseModelClass):
     The constructor writes the priors used to ``uns["scperturb_modules"][key]["priors"]``.
     """
 
-    name: ClassVar[str]
-    key: ClassVar[str]
-    options: ClassVar[tuple[str, ...]] = ("seed",)
     is_baseline: ClassVar[bool] = False
     deterministic: ClassVar[bool] = False
     needs_prior: ClassVar[bool] = False
     uses_prior: ClassVar[bool] = True
-
-    returns_measured: bool = True
-    """Whether a condition measured in training is answered by its shrunken measurement."""
-    unknown: str = "anchor"
-    """What becomes of a gene known nowhere: ``"anchor"`` alone, or an ``"error"``."""
 
     module: Any
 
@@ -107,13 +86,11 @@ class PerturbationModel(BaseModelClass):
         self.seed = int(seed)
         self.training, self.test_names = side.training, side.test_names
         given = named_priors(priors)
-        self.networks: dict[str, Network] = as_networks(given)
-        tables = as_tables(given)
-        self.tables: dict[str, pd.DataFrame] = {
-            name: table for name, table in tables.items() if name not in self.networks
-        }
-        self.priors: dict[str, Any] = {**tables, **self.networks}
-        self.embedding = fuse_tables(tables) if side.saved is None else side.saved.embedding
+        self.networks = as_networks(given)
+        self.tables = as_tables({name: prior for name, prior in given.items() if name not in self.networks})
+        self.priors = {name: self.networks[name] if name in self.networks else self.tables[name] for name in given}
+        # the embedding of a network hangs on the solver of the machine: a saved model brings its own
+        self.embedding = fuse_tables(as_tables(given)) if side.saved is None else side.saved.embedding
         self.data = TrainingData.from_pseudobulk(self.training)
         self.anchor_of = Anchor(self.data, self.embedding, seed=self.seed)
         self.fit_result: FitResult | None = None
@@ -165,7 +142,7 @@ class PerturbationModel(BaseModelClass):
         cls.register_manager(register(mdata, cls._get_setup_method_args(**locals()), **kwargs))
 
     def _register(self, given: AnnData | MuData | TrainingSide) -> TrainingSide:
-        """Find or renew scvi-tools' registration, and let go of it: its lists would hold the data in memory for good."""
+        """Find or renew scvi-tools' registration, and let go of it: its lists would hold the data for good."""
         side = TrainingSide.of(given)
         saved = None if side.saved is None else side.saved.registry
         if side.cells is None:
@@ -189,19 +166,13 @@ class PerturbationModel(BaseModelClass):
 
     def _finish(self) -> None:
         """Check the settings and record the priors; the last call of a subclass' constructor."""
-        to_json(self.settings_now)
+        to_json(self.option_values)
         home = self._side.home
         if home is not None:
             own = home.uns.setdefault(keys.ROOT, {}).setdefault(self.key, {})
             own.pop(keys.PRIORS, None)
             if self.priors:
                 own[keys.PRIORS] = priors_table(self.priors, self.data.known_genes)
-
-    @property
-    def settings_now(self) -> dict[str, Any]:
-        """The constructor's settings as plain values, by name."""
-        found = {name: getattr(self, name) for name in self.options}
-        return {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}
 
     def train(
         self,
@@ -273,107 +244,13 @@ class PerturbationModel(BaseModelClass):
         self._after_training()
         self.is_trained_ = True
 
-    def predict(self, conditions: Sequence[str] | None = None, *, store: bool = True, gate: bool = True) -> AnnData:
-        """Predict conditions.
-
-        Parameters
-        ----------
-        conditions
-            ``"A+B"`` (in every context) or ``"A+B|context"``; A+B and B+A are one row. None: the test part of the
-            screen.
-        store
-            Whether to write the result into the object that the model was built from, under
-            ``uns["scperturb_modules"][key]["prediction"]``: ``obs`` (table), ``delta`` (P, G) float32, ``conditions``
-            and ``genes``.
-        gate
-            False: the network's part is added in full ("gate off").
-
-        Returns
-        -------
-        AnnData
-            The Prediction, a row per condition and context in the order asked. ``obs["gate"]`` is the factor of the
-            network's part, 0 where there is none: a gene is known nowhere (status ``unknown_gene``), or the condition
-            was measured (status ``measured``).
-
-        Raises
-        ------
-        NotTrainedError
-            :meth:`train` was not called.
-        DataError
-            A name without a gene or with a context that has no training controls; an unknown gene under
-            ``unknown="error"``.
-        ValueError
-            No conditions were given and the test part is unknown.
-        """
-        self._require_trained("predict()")
-        rows = rows_asked(conditions, self.test_names, self.training)
-        measured = [self.returns_measured and row in self.data.index for row in rows]
-        asked = Asked(rows, np.array(measured, dtype=bool), self._unknown_rows(rows))
-        with torch.no_grad():
-            answer = self._network_answer(asked.for_network) if asked.for_network else None
-        prediction = combine(
-            asked,
-            self._anchor_responses(rows),
-            answer,
-            training=self.training,
-            trained_rows=self.data.index,
-            model=self.name,
-            settings={**self.settings_now, "gate_off": not gate},
-            gate=gate,
-        )
-        if store and self._side.home is not None:
-            store_prediction(self._side.home, self.key, prediction)
-        return prediction
-
-    def predict_cells(self, conditions: Sequence[str] | None = None, *, n_cells: int = 200, seed: int = 0) -> AnnData:
-        """Predict cells: training control cells of the same context, moved by the predicted change.
-
-        Parameters
-        ----------
-        conditions
-            As in :meth:`predict`.
-        n_cells
-            Cells per row; drawn with replacement where there are fewer controls.
-        seed
-            Of the draws.
-
-        Returns
-        -------
-        AnnData
-            Cells x genes, float32, not below 0. ``obs``: ``perturbation``, ``cell_type`` (if any) and
-            ``control_cell``, the name of the cell that was moved.
-
-        Raises
-        ------
-        DataError
-            The model has no cells: it was built from a pseudobulk or loaded without them.
-        """
-        self._require_trained("predict_cells()")
-        if self._side.cells is None:
-            raise DataError(
-                f"predict_cells() needs the cells, and this {self.name} has none: build it from the screen, or load it "
-                "with spm.load(path, adata)."
-            )
-        prediction = self.predict(conditions, store=False)
-        return cells_of(prediction, screen_of(self._side.cells), n_cells=n_cells, seed=seed, model=self.name)
-
-    def knows(self, gene: str) -> bool:
-        """Whether a gene is measured, was perturbed in training, or is in a prior."""
-        if gene in self.data.known_genes or (self.embedding is not None and gene in self.embedding):
-            return True
-        return any(gene in genes for genes in self._network_genes)
-
-    def summary(self) -> str:
-        """Data, priors, genes that need a fallback, parameters and training, as text of several lines."""
-        return summary_text(self, self._facts())
-
-    @property
-    def summary_string(self) -> str:
-        """What scvi-tools shows of a model."""
-        return self.summary()
-
-    def __repr__(self) -> str:
-        return self.summary()
+    def view_anndata_setup(self, adata: AnnData | MuData | None = None, hide_state_registries: bool = False) -> None:
+        """Print how the cells, or another object of the class, are set up."""
+        if adata is None and self.adata_manager is not None:
+            # scvi-tools would look in its lists, which have let go of the cells
+            self.adata_manager.view_registry(hide_state_registries=hide_state_registries)
+        else:
+            super().view_anndata_setup(adata, hide_state_registries)
 
     def save(
         self,
@@ -447,14 +324,6 @@ class PerturbationModel(BaseModelClass):
     def _datamodule(self, *, batch_size: int, num_workers: int) -> ConditionDataModule:
         """Batches of groups; with validation groups where some conditions are left out by members."""
 
-    @abstractmethod
-    def _network_answer(self, rows: Sequence[Row]) -> NetworkAnswer:
-        """What the network says of rows, one at least; runs without gradients and in evaluation mode.
-
-        A row's numbers must not depend on the other rows by a single bit: go row by row or in padded batches of one
-        fixed size.
-        """
-
     def _after_training(self) -> None:
         """Learn what is not in the module's weights, such as gates."""
 
@@ -464,33 +333,3 @@ class PerturbationModel(BaseModelClass):
 
     def _restore(self, fitted: dict[str, Any]) -> None:
         """Undo :meth:`_fitted` on a loaded model."""
-
-    def _facts(self) -> dict[str, str]:
-        """Further lines of :meth:`summary`, such as the gate of each regime."""
-        return {}
-
-    def _anchor_responses(self, rows: Sequence[Row]) -> list[Response]:
-        """The anchor of each row; of a measured one as if it had not been, where the network is to predict it."""
-        control = control_label(self.training)
-        anchor = self.anchor_of.of if self.returns_measured else self.anchor_of.leave_one_out
-        return [anchor(genes_of(condition, control=control), context) for condition, context in rows]
-
-    @cached_property
-    def _network_genes(self) -> tuple[frozenset[str], ...]:
-        return tuple(frozenset(network.genes) for network in self.networks.values())
-
-    def _unknown_rows(self, rows: Sequence[Row]) -> NDArray[np.bool_]:
-        """(P,) whether a gene of the row is known nowhere."""
-        control = control_label(self.training)
-        strange = [[gene for gene in genes_of(row[0], control=control) if not self.knows(gene)] for row in rows]
-        genes = sorted({gene for some in strange for gene in some})
-        if genes and self.unknown == "error":
-            raise DataError(
-                f"{len(genes)} perturbed genes are known nowhere, neither measured nor in a prior: {name_some(genes)}. "
-                'Leave them out, give a prior that has them, or build the model with unknown="anchor".'
-            )
-        return np.array([bool(some) for some in strange], dtype=bool)
-
-    def _require_trained(self, what: str) -> None:
-        if not self.is_trained:
-            raise NotTrainedError(f"{what} needs a trained {self.name}; call train() first.")

@@ -48,7 +48,7 @@ def save_model(
     registry = {name: value for name, value in model.registry.items() if name != "_scvi_uuid"}
     record = {
         "class": model.name,
-        "options": model.settings_now,
+        "options": model.option_values,
         "fitted": dict(fitted),
         "test_names": list(model.test_names),
         "registry": registry,

@@ -123,12 +123,15 @@ def recorded_setup(data: AnnData | MuData) -> dict[str, Any]:
 def pseudobulk_registry(training: AnnData, model: str) -> dict[str, Any]:
     """What takes the place of scvi-tools' registry where there are no cells to register."""
     screen = keys.ScreenKeys.from_uns(training.uns[keys.ROOT][keys.SETUP])
+    genes = np.array(training.var_names, dtype=object)
+    state = {"n_obs": training.n_obs, "n_vars": training.n_vars, "column_names": genes}
+    expression = {"data_registry": {}, "state_registry": state, "summary_stats": {"n_vars": training.n_vars}}
     return {
         "scvi_version": scvi.__version__,
         "model_name": model,
         "setup_method_name": "setup_anndata",
         SETUP_ARGS: dict(vars(screen)),
-        "field_registries": {},
+        "field_registries": {REGISTRY_KEYS.X_KEY: expression},
     }
 
 

@@ -14,7 +14,7 @@ from scperturb_modules.models._storage import Priors, sha256_of
 from scperturb_modules.priors import Network
 
 if TYPE_CHECKING:
-    from scperturb_modules.models._base import PerturbationModel
+    from scperturb_modules.models._answers import AnsweringModel
 
 
 def priors_table(priors: Priors, known_genes: frozenset[str]) -> pd.DataFrame:
@@ -33,7 +33,7 @@ def priors_table(priors: Priors, known_genes: frozenset[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, index=[f"prior_{i}" for i in range(len(rows))])
 
 
-def summary_text(model: PerturbationModel, extra: Mapping[str, str]) -> str:
+def summary_text(model: AnsweringModel, extra: Mapping[str, str]) -> str:
     """The lines of ``summary()``."""
     trained = "trained" if model.is_trained else "not trained"
     lines = {
@@ -45,17 +45,17 @@ def summary_text(model: PerturbationModel, extra: Mapping[str, str]) -> str:
         **extra,
     }
     body = [f"  {name}: {text}" for name, text in lines.items() if text]
-    preset = f" (preset {model.preset!r})" if "preset" in model.options else ""
+    preset = f" (preset {model.option_values['preset']!r})" if "preset" in model.options else ""
     return "\n".join([f"{model.name}{preset}, {trained}", *body])
 
 
-def _data_line(model: PerturbationModel) -> str:
+def _data_line(model: AnsweringModel) -> str:
     contexts = [context for context in model.data.contexts if context is not None]
     named = f" in {len(contexts)} contexts ({name_some(contexts)})" if contexts else ""
     return f"{len(model.data.rows)} training conditions{named}, {len(model.data.var_names)} genes"
 
 
-def _prior_lines(model: PerturbationModel) -> str:
+def _prior_lines(model: AnsweringModel) -> str:
     known = len(model.data.known_genes)
     table = priors_table(model.priors, model.data.known_genes)
     texts = [
@@ -66,7 +66,7 @@ def _prior_lines(model: PerturbationModel) -> str:
     return "; ".join(texts) or "none"
 
 
-def _gene_lines(model: PerturbationModel) -> str:
+def _gene_lines(model: AnsweringModel) -> str:
     """How many perturbed genes need what fallback; the test part counts too, where it is known."""
     asked = {gene for name in model.test_names for gene in genes_of(parse_row_name(name)[0])}
     perturbed = sorted(asked.union(*model.data.genes))
@@ -87,7 +87,7 @@ def _isolated(genes: Sequence[str], networks: Iterable[Network]) -> list[str]:
     return [gene for gene in genes if gene not in connected]
 
 
-def _network_line(model: PerturbationModel) -> str:
+def _network_line(model: AnsweringModel) -> str:
     module: Any = getattr(model, "module", None)
     if module is None:
         return ""
@@ -101,7 +101,7 @@ def _network_line(model: PerturbationModel) -> str:
     return ", ".join(parts)
 
 
-def _training_line(model: PerturbationModel) -> str:
+def _training_line(model: AnsweringModel) -> str:
     result = model.fit_result
     if result is None:
         return ""

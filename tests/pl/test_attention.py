@@ -16,7 +16,7 @@ def predicted(table, *, sd=None, tv=0.3):
     from anndata import AnnData
 
     prediction = AnnData(np.zeros((len(table), 2)), obs=pd.DataFrame(index=table.index))
-    prediction.obsm[keys.ATTENTION] = table.to_numpy(np.float32)
+    prediction.obsm[keys.ATTENTION] = table.to_numpy(np.float32, copy=True)
     if sd is not None:
         prediction.obsm[keys.ATTENTION_SD] = sd.to_numpy(np.float32)
     prediction.uns[keys.ROOT] = {keys.ATTENTION_NODES: table.columns.to_numpy(str), keys.ATTENTION_TV: tv}

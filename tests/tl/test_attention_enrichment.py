@@ -23,7 +23,7 @@ def as_prediction(table):
     from anndata import AnnData
 
     prediction = AnnData(np.zeros((len(table), 2)), obs=pd.DataFrame(index=table.index))
-    prediction.obsm[keys.ATTENTION] = table.to_numpy(np.float32)
+    prediction.obsm[keys.ATTENTION] = table.to_numpy(np.float32, copy=True)
     prediction.uns[keys.ROOT] = {keys.ATTENTION_NODES: table.columns.to_numpy(str)}
     return prediction
 

@@ -74,9 +74,9 @@ class LeftOut:
 def fit_gates(left_out: LeftOut) -> dict[str, Gate]:
     """Fit the gate of every regime that occurs.
 
-    The factor is the least-squares one, ``sum <t - A, r> / sum <r, r>`` cut to [0, 1]. It is used if, fitted without the
-    condition that is judged, it lowers the L2 error by more than one standard error over conditions; else the gate is 0,
-    as it is with fewer than five conditions.
+    The factor is the least-squares one, ``sum <t - A, r> / sum <r, r>`` cut to [0, 1]. It is used if, fitted without
+    the condition that is judged, it lowers the L2 error by more than one standard error over conditions; else the gate
+    is 0, as it is with fewer than five conditions.
 
     Examples
     --------

@@ -6,7 +6,7 @@ one too, so that M members are trained in one pass.
 
 from scperturb_modules.nn._graph import GraphLayer, Relation
 from scperturb_modules.nn._heads import LinearHead, LowRankHead, MlpHead
-from scperturb_modules.nn._losses import effect_weights, squared_error
+from scperturb_modules.nn._losses import at_least_float32, effect_weights, squared_error
 from scperturb_modules.nn._members import MemberLinear, MemberTable, root_mean_square_norm
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "MemberTable",
     "MlpHead",
     "Relation",
+    "at_least_float32",
     "effect_weights",
     "root_mean_square_norm",
     "squared_error",

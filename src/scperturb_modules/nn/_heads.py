@@ -48,9 +48,7 @@ class LowRankHead(nn.Module):
 class MlpHead(nn.Module):
     """width -> 2 width -> G with a rectifier and dropout: the decoder that the linear one is compared with."""
 
-    def __init__(
-        self, n_members: int, width: int, n_genes: int, *, dropout: float = 0.1, zero: bool = False
-    ) -> None:
+    def __init__(self, n_members: int, width: int, n_genes: int, *, dropout: float = 0.1, zero: bool = False) -> None:
         super().__init__()
         self.hidden = MemberLinear(n_members, width, 2 * width)
         self.dropout = nn.Dropout(dropout)

@@ -48,5 +48,10 @@ def effect_weights(
 
 
 def squared_error(error: Tensor, gene_weight: Tensor) -> Tensor:
-    """(M, B) weighted mean over genes of the squared error (M, B, G), in float32 whatever the precision."""
-    return (error.float().square() * gene_weight).mean(dim=-1) if error.numel() else torch.zeros(error.shape[:2])
+    """(M, B) weighted mean over genes of the squared error (M, B, G); see :func:`at_least_float32`."""
+    return (at_least_float32(error).square() * gene_weight).mean(dim=-1)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision as float32, since sums of it are too coarse; anything else as it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -37,9 +37,12 @@ class MemberLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(M, ..., n_in) to (M, ..., n_out)."""
         flat = x.reshape(x.shape[0], -1, x.shape[-1])
-        out = torch.matmul(flat, self.weight) if self.bias is None else torch.baddbmm(self.bias[:, None], flat, self.weight)
+        out = (
+            torch.matmul(flat, self.weight)
+            if self.bias is None
+            else torch.baddbmm(self.bias[:, None], flat, self.weight)
+        )
         return out.reshape(*x.shape[:-1], -1)
-
 
     def of_blocks(self, blocks: Sequence[Tensor]) -> Tensor:
         """The map of the blocks side by side, (M, n, width) each, without putting them together."""

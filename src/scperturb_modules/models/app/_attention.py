@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from scperturb_modules.nn import MemberLinear
+from scperturb_modules.nn import MemberLinear, at_least_float32
 
 
 class GeneAttention(nn.Module):
@@ -63,9 +63,9 @@ class GeneAttention(nn.Module):
         Returns
         -------
         tuple
-            States (M, B, H d) and weights (M, B, N), the mean over heads, float32.
+            States (M, B, H d) and weights (M, B, N), the mean over heads; float32 also under half precision.
         """
-        scores = self.scores(context, h, keys).float().masked_fill(self.outside, -torch.inf)
+        scores = at_least_float32(self.scores(context, h, keys)).masked_fill(self.outside, -torch.inf)
         alpha = scores.softmax(dim=-1)
         states = torch.einsum("mbhn,mnd->mbhd", alpha.to(h.dtype), h)
         return states.flatten(2), alpha.mean(dim=2)
@@ -94,16 +94,16 @@ class GeneAttention(nn.Module):
     def spread(self, context: Tensor, h: Tensor) -> None:
         """Rescale the maps so that what enters the scores has a standard deviation of 1 over rows and over genes.
 
-        With small values tanh is linear, the context adds the same number to every gene, and the softmax cancels it: the
-        attention would not depend on the perturbation.
+        With small values tanh is linear, the context adds the same number to every gene, and the softmax cancels it:
+        the attention would not depend on the perturbation.
         """
         if hasattr(self, "of_context"):
             for layer, values in ((self.of_context, context), (self.of_gene, h)):
                 deviation = torch.matmul(values, layer.weight).std(dim=(1, 2), keepdim=True)
-                layer.weight /= deviation.clamp(min=1e-6)
+                layer.weight.div_(deviation.clamp(min=1e-6))
         if self.is_bilinear:
-            deviation = self.scores(context, h, None if not self.is_additive else torch.zeros_like(h)).std(dim=(1, 2, 3))
-            self.bilinear.weight /= deviation.clamp(min=1e-6)[:, None, None]
+            deviation = self.scores(context, h, None).std(dim=(1, 2, 3))
+            self.bilinear.weight.div_(deviation.clamp(min=1e-6)[:, None, None])
 
 
 def total_variation(alpha: Tensor) -> float:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scperturb_modules._errors import DataError
+
 MIN_COMBINATIONS = 10
 """Fewer combinations than this get no folds of their own."""
 
@@ -59,12 +61,22 @@ def deal_members(
         (P,) bool.
     n_members, n_folds, seed
         As in the settings. With fewer genes than folds there are as many folds as genes.
+
+    Raises
+    ------
+    DataError
+        Every row is in the validation part.
     """
+    if np.all(is_validation):
+        raise DataError(
+            f"all {len(names)} training conditions are in the validation part of the split; give some of them "
+            "obs['split'] = 'train'."
+        )
     columns = [np.zeros(len(names), dtype=bool)] * n_members
     hidden: list[frozenset[str]] = [frozenset()] * n_members
-    trained = [row for row, left in zip(genes, is_validation, strict=True) if not left]
-    single_genes = sorted({gene for row in trained for gene in row})
-    combinations = sorted({name for name, row in zip(names, genes, strict=True) if len(row) > 1})
+    trained = np.flatnonzero(~is_validation)
+    single_genes = sorted({gene for row in trained for gene in genes[row]})
+    combinations = sorted({names[row] for row in trained if len(genes[row]) > 1})
     rng = np.random.default_rng(seed)
     if n_folds and len(single_genes) > 1:
         for fold in _dealt(single_genes, n_folds, rng):
@@ -75,13 +87,9 @@ def deal_members(
             columns.append(np.array([name in fold for name in names], dtype=bool))
             hidden.append(frozenset())
     held_out = np.column_stack(columns) | is_validation[:, None]
-    # a member that would be left with nothing learns from everything, and tells nothing
-    useless = held_out.all(axis=0)
-    return Members(
-        n_members,
-        held_out[:, ~useless],
-        tuple(one for one, gone in zip(hidden, useless, strict=True) if not gone),
-    )
+    # a fold member that would be left with nothing is left out itself
+    kept = np.flatnonzero(np.any(~held_out, axis=0))
+    return Members(n_members, held_out[:, kept], tuple(hidden[member] for member in kept))
 
 
 def _dealt(names: Sequence[str], n_folds: int, rng: np.random.Generator) -> list[frozenset[str]]:

@@ -20,6 +20,7 @@ from scperturb_modules.nn import (
     MemberLinear,
     MlpHead,
     Relation,
+    at_least_float32,
     root_mean_square_norm,
     squared_error,
 )
@@ -84,9 +85,9 @@ class Answer(NamedTuple):
 class Rows(NamedTuple):
     """B conditions of at most k genes each, as the network sees them.
 
-    ``node`` (B, k) int64; ``present`` (B, k) 0 or 1; ``measured`` (m, B, k), whether a gene counts as measured, m = 1 or
-    M; ``measured_part`` and ``expected_part`` (B, k, G), what a gene brings to the anchor if it does and if it does not;
-    ``context`` (B,) int64.
+    ``node`` (B, k) int64; ``present`` (B, k) 0 or 1; ``measured`` (m, B, k), whether a gene counts as measured, m = 1
+    or M; ``measured_part`` and ``expected_part`` (B, k, G), what a gene brings to the anchor if it does and if it does
+    not; ``context`` (B,) int64.
     """
 
     node: Tensor
@@ -181,11 +182,12 @@ class AppModule(BaseModuleClass):
 
     def node_states(self) -> tuple[Tensor, Tensor | None]:
         """Embeddings (M, N, d) and attention keys of all genes; kept between calls in evaluation."""
-        if self._nodes_now is not None and not self.training and not torch.is_grad_enabled():
+        keep = not self.training and not torch.is_grad_enabled()
+        if keep and self._nodes_now is not None and self._nodes_now[0].device == self.response_basis.device:
             return self._nodes_now
         h = self.nodes()
         states = h, None if self.attention is None else self.attention.keys(h)
-        if not self.training and not torch.is_grad_enabled():
+        if keep:
             self._nodes_now = states
         return states
 
@@ -242,9 +244,7 @@ class AppModule(BaseModuleClass):
             blocks.append(count.to(context.dtype).expand(self.n_members, -1, -1))
         if products is not None:
             # sum over pairs of genes of the products of their features: the same for A+B and B+A, and 0 for one gene
-            total = products.sum(dim=2) if products.dim() == 4 else products
-            square = products.square().sum(dim=2) if products.dim() == 4 else products
-            blocks.append(0.5 * (total.square() - square))
+            blocks.append(0.5 * (products.sum(dim=2).square() - products.square().sum(dim=2)))
         return torch.cat(blocks, dim=-1), alpha
 
     def _rescaled_parts(self, rows: Rows, tokens: Tensor, products: Tensor | None) -> Tensor:
@@ -281,10 +281,16 @@ class AppModule(BaseModuleClass):
         answer = self.respond(rows)
         step = answer.gate[..., None] * answer.residual
         difference = tensors["target"] - anchor
-        output = self._training_loss(tensors, difference, step) if self.training else _moments(tensors, difference, step, self.scale)
+        output = (
+            self._training_loss(tensors, difference, step)
+            if self.training
+            else _moments(tensors, difference, step, self.scale)
+        )
         return {}, {"residual": step, "anchor": anchor}, output
 
-    def read(self, tensors: Mapping[str, Tensor], *, p_mask: float = 0.0, masked: Tensor | None = None) -> tuple[Rows, Tensor]:
+    def read(
+        self, tensors: Mapping[str, Tensor], *, p_mask: float = 0.0, masked: Tensor | None = None
+    ) -> tuple[Rows, Tensor]:
         """Rows of a batch and their anchors (m, B, G).
 
         ``p_mask``: share of measured parts of combinations that are shown as not measured; ``masked`` (B, k): which.
@@ -369,7 +375,7 @@ def _moments(tensors: Mapping[str, Tensor], difference: Tensor, step: Tensor, sc
     """What is needed to judge the held-out rows under any gate, as weighted means over rows and members."""
     weight = tensors["held_out"] * (tensors["row_weight"] * tensors["weight"])[:, None]
     total = weight.sum()
-    difference, step = difference.float(), step.float()
+    difference, step = at_least_float32(difference), at_least_float32(step)
     product = (difference * step).mean(dim=-1) / scale
     square = step.square().mean(dim=-1) / scale
     metrics = {"loss_weight": total}

@@ -58,16 +58,17 @@ class NodeFeatures(nn.Module):
     def _free(self) -> Tensor:
         assert self.free is not None
         table = self.free()
-        if not self.id_dropout:
-            return table
-        table = table * self.known
-        if self.training:
+        if self.linear is not None:
+            table = table * self.known
+        if self.training and self.id_dropout:
             table = table * (torch.rand(table.shape[:2], device=table.device) >= self.id_dropout)[..., None]
         return table
 
 
 class NodeEmbedding(nn.Module):
     """Gene embeddings ``h`` (M, N, d): features, then L layers of message passing over R networks."""
+
+    table: Tensor
 
     def __init__(self, features: NodeFeatures, relations: Sequence[Relation], n_members: int, settings: AppSettings):
         super().__init__()
@@ -110,6 +111,8 @@ class NodeEmbedding(nn.Module):
         """(M, R) weight of each network in the first layer, over genes with a neighbour; None without layers."""
         if self.embedding != "graph" or not len(self.layers):
             return None
-        weights = self.layers[0].relation_weights(self.features(self.n_members))
+        first = self.layers[0]
+        assert isinstance(first, GraphLayer)
+        weights = first.relation_weights(self.features(self.n_members))
         reached = weights.sum(dim=-1) > 0
         return weights.sum(dim=1) / reached.sum(dim=1, keepdim=True).clamp(min=1)

@@ -74,9 +74,9 @@ def deal_members(
         )
     columns = [np.zeros(len(names), dtype=bool)] * n_members
     hidden: list[frozenset[str]] = [frozenset()] * n_members
-    trained = np.flatnonzero(~is_validation)
-    single_genes = sorted({gene for row in trained for gene in genes[row]})
-    combinations = sorted({names[row] for row in trained if len(genes[row]) > 1})
+    trained = [pair for pair, left in zip(zip(names, genes, strict=True), is_validation, strict=True) if not left]
+    single_genes = sorted({gene for _, row in trained for gene in row})
+    combinations = sorted({name for name, row in trained if len(row) > 1})
     rng = np.random.default_rng(seed)
     if n_folds and len(single_genes) > 1:
         for fold in _dealt(single_genes, n_folds, rng):

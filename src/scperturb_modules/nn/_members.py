@@ -42,7 +42,7 @@ class MemberLinear(nn.Module):
             if self.bias is None
             else torch.baddbmm(self.bias[:, None], flat, self.weight)
         )
-        return out.reshape(*x.shape[:-1], -1)
+        return out.reshape(*x.shape[:-1], self.weight.shape[-1])
 
     def of_blocks(self, blocks: Sequence[Tensor]) -> Tensor:
         """The map of the blocks side by side, (M, n, width) each, without putting them together."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def read_screen(path: Path) -> AnnData:
     """Read a screen; the file itself is never written to."""
-    _require_file(path)
+    require_file(path)
     import anndata  # slow: a wrong path is answered before
 
     return _read(anndata.read_h5ad, path, "an AnnData file (.h5ad)")
@@ -29,6 +29,13 @@ def read_guide_table(path: Path) -> dict[str, str]:
     if table.shape[1] < 2:
         raise InputError(f"{path} needs two columns, guide and target; it has {table.shape[1]}")
     return dict(zip(table.iloc[:, 0].astype(str), table.iloc[:, 1].astype(str), strict=True))
+
+
+def read_conditions(path: Path) -> list[str]:
+    """One condition per line; empty lines do not count."""
+    require_file(path)
+    lines = _read(lambda text: text.read_text(encoding="utf-8-sig").splitlines(), path, "a text file")
+    return [line.strip() for line in lines if line.strip()]
 
 
 def read_priors(paths: list[Path]) -> dict[str, pd.DataFrame]:
@@ -77,7 +84,7 @@ def _features(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 def _read_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    _require_file(path)
+    require_file(path)
 
     def read(path: Path) -> pd.DataFrame:
         separator = "\t" if ".tsv" in path.suffixes else ","
@@ -89,7 +96,8 @@ def _read_table(path: Path) -> pd.DataFrame:
     return _read(read, path, "a table (.csv or .tsv)")
 
 
-def _require_file(path: Path) -> None:
+def require_file(path: Path) -> None:
+    """Refuse what is no file, before anything slow is done."""
     if not path.exists():
         raise InputError(f"{path} does not exist")
     if not path.is_file():

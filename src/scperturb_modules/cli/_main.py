@@ -8,13 +8,17 @@ import typer
 
 from scperturb_modules.cli._benchmark import benchmark
 from scperturb_modules.cli._demo import demo
+from scperturb_modules.cli._fit import fit
 from scperturb_modules.cli._output import WRONG_INPUT, Commands
+from scperturb_modules.cli._predict import predict
 from scperturb_modules.cli._validate import validate
 
 app = typer.Typer(name="spm", cls=Commands, add_completion=False, rich_markup_mode="rich")
 app.command()(demo)
 app.command()(validate)
 app.command()(benchmark)
+app.command()(fit)
+app.command()(predict)
 
 
 def _print_version(wanted: bool) -> None:
@@ -42,6 +46,10 @@ def spm(
       spm validate screen.h5ad --perturbation-key guide_ids --control NT
 
       spm benchmark screen.h5ad --perturbation-key guide_ids --out results
+
+      spm fit screen.h5ad --perturbation-key guide_ids --prior network.csv --out model
+
+      spm predict model --condition KLF1+GATA1 --out prediction.h5ad
     """
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())

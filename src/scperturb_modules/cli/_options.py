@@ -25,6 +25,7 @@ Prior = Annotated[
     list[Path] | None,
     typer.Option("--prior", help="CSV, what is known of genes: edges (source, target, weight) or gene x feature."),
 ]
+SplitKey = Annotated[str, typer.Option("--split-key", help="Column of obs with train, val, test, if there is one.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for tables, predictions and figures.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in the folder.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same tables.")]

@@ -1,6 +1,7 @@
 """Training on scvi-tools' trainer, resuming, and the folder in which models are saved."""
 
 from scperturb_modules.train._callbacks import BestWeights, SaveResumePoint, read_resume_point
+from scperturb_modules.train._devices import require_device
 from scperturb_modules.train._format import SavedFolder, read_folder, write_folder
 from scperturb_modules.train._json import from_json, to_json
 from scperturb_modules.train._plan import ConditionPlan
@@ -16,6 +17,7 @@ __all__ = [
     "from_json",
     "read_folder",
     "read_resume_point",
+    "require_device",
     "to_json",
     "write_folder",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import subprocess
 import sys
@@ -73,3 +74,37 @@ def test_every_public_subpackage_loads_and_unknown_names_fail():
         assert getattr(spm, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = spm.nonsense
+
+
+# what scvi-tools' own guide tells subclasses to use; if one goes, models/_base.py is the place to mend
+INHERITED = {"_get_setup_method_args": {"setup_locals"}}
+NOT_CLASS_ATTRIBUTES = {"_adata", "_adata_manager", "_model_summary_string", "_module_init_on_train"}
+
+
+def protected_uses(source: str, inherited: set[str]) -> set[str]:
+    """Names that a module uses, or defines in a class, although they are scvi-tools' own."""
+    nodes = list(ast.walk(ast.parse(source)))
+    used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return inherited & (used | {node.name for node in nodes if isinstance(node, ast.FunctionDef)})
+
+
+def test_of_scvis_protected_methods_the_base_alone_uses_the_allowed_ones():
+    from scvi.model.base import BaseModelClass
+
+    names = {name for name in dir(BaseModelClass) if name.startswith("_") and not name.startswith(("__", "_abc_"))}
+    names |= NOT_CLASS_ATTRIBUTES
+    assert protected_uses("class A(B):\n    def f(self):\n        self._adata", names) == {"_adata"}
+    models = SOURCE / "scperturb_modules" / "models"
+    found = {
+        path.relative_to(models).as_posix(): protected_uses(path.read_text(), names) for path in models.rglob("*.py")
+    }
+    assert {path: used for path, used in found.items() if used} == {"_base.py": set(INHERITED)}
+
+
+def test_scvis_protected_methods_are_as_we_know_them():
+    from scvi.model.base import BaseModelClass
+
+    for name, parameters in INHERITED.items():
+        method = getattr(BaseModelClass, name, None)
+        assert method is not None, f"scvi-tools has no {name} any more; see how models/_base.py uses it"
+        assert set(inspect.signature(method).parameters) == parameters, f"scvi-tools changed {name}"

@@ -246,6 +246,8 @@ class PerturbationModel(AnsweringModel, BaseModelClass):
 
     def view_anndata_setup(self, adata: AnnData | MuData | None = None, hide_state_registries: bool = False) -> None:
         """Print how the cells, or another object of the class, are set up."""
+        import rich.pretty  # noqa: F401 - scvi-tools uses it and relies on others to import it
+
         if adata is None and self.adata_manager is not None:
             # scvi-tools would look in its lists, which have let go of the cells
             self.adata_manager.view_registry(hide_state_registries=hide_state_registries)

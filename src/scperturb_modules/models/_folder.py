@@ -119,8 +119,8 @@ def _load_weights(model: PerturbationModel, folder: SavedFolder) -> None:
 
 def device_of(accelerator: str, device: int | str) -> torch.device:
     """The torch device of scvi-tools' pair of arguments; ``auto`` takes CUDA where there is one, else the CPU."""
-    if isinstance(device, str) and device != "auto":
-        return torch.device(int(device) if device.isdigit() else device)
+    if isinstance(device, str) and device != "auto" and not device.isdigit():
+        return torch.device(device)
     kind = accelerator
     if accelerator == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from scperturb_modules.baselines._prediction import Response
@@ -38,6 +39,8 @@ def test_statuses_are_joined(trained, monkeypatch, of_anchor, of_network, expect
     [
         ({"residual": np.zeros((2, 12))}, "answered 1 rows of 12 genes"),
         ({"status": ()}, "answered 1 rows of 12 genes"),
+        ({"tables": {"a": pd.DataFrame(np.zeros((2, 3)))}}, "1 rows with tables of {'a': 2} rows"),
+        ({"obsm": {"a": np.zeros((2, 3))}}, "1 rows with obsm of {'a': 2} rows"),
         ({"gate": np.array([1.5])}, "gates outside 0 to 1: 1.5"),
         ({"gate": np.array([np.nan])}, "gates outside 0 to 1"),
     ],
@@ -45,6 +48,11 @@ def test_statuses_are_joined(trained, monkeypatch, of_anchor, of_network, expect
 def test_answers_that_do_not_fit_are_refused(trained, monkeypatch, changes, message):
     with pytest.raises(ValueError, match=message):
         answering(trained, monkeypatch, **changes).predict(["G07"], store=False)
+
+
+def test_a_table_has_names_of_columns(trained, monkeypatch):
+    with pytest.raises(TypeError, match="gave 'a' as arrays; a table is a DataFrame"):
+        answering(trained, monkeypatch, tables={"a": np.zeros((1, 3))}).predict(["G07"], store=False)
 
 
 def test_a_closed_gate_leaves_the_anchor_to_the_last_bit(trained, monkeypatch):

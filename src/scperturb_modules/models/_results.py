@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from scperturb_modules import _keys as keys
 from scperturb_modules._conditions import Row, regimes_of
+from scperturb_modules._errors import name_some
 from scperturb_modules.baselines import make_prediction
 from scperturb_modules.baselines._prediction import MEASURED, OK, UNKNOWN_GENE, Response
 from scperturb_modules.baselines._training import control_label
@@ -133,6 +134,13 @@ def _check_answer(answer: NetworkAnswer, n_rows: int, n_genes: int, model: str) 
     shapes = np.shape(answer.residual), np.shape(answer.gate), (len(answer.status),)
     if shapes != ((n_rows, n_genes), (n_rows,), (n_rows,)):
         raise ValueError(f"{model} answered {n_rows} rows of {n_genes} genes with arrays of the shapes {shapes}.")
+    for kind, parts in (("tables", answer.tables), ("obsm", answer.obsm)):
+        lengths = {name: len(part) for name, part in parts.items() if np.ndim(part)}
+        if set(lengths.values()) - {n_rows}:
+            raise ValueError(f"{model} answered {n_rows} rows with {kind} of {lengths} rows.")
+    unfit = [name for name, table in answer.tables.items() if np.ndim(table) and not isinstance(table, pd.DataFrame)]
+    if unfit:
+        raise TypeError(f"{model} gave {name_some(unfit)} as arrays; a table is a DataFrame with names of columns.")
     if not ((answer.gate >= 0) & (answer.gate <= 1)).all():
         raise ValueError(f"{model} gave gates outside 0 to 1: {answer.gate.min()} to {answer.gate.max()}.")
 

@@ -24,47 +24,81 @@ MIN_PAIRS = 10
 
 @dataclass(frozen=True)
 class PairFit:
-    """Least-squares factor between measured pairs and the sums of their singles.
+    """What measured pairs have in common beside the sums of their singles: a factor and an offset per gene.
 
     Attributes
     ----------
     rows
         Row numbers of the n training pairs with both singles measured in their context.
-    product, square
-        (n,) <sum, measured pair> and <sum, sum>.
+    sums, measured
+        (n, G) sums of the shrunken singles, and measured changes of the pairs.
     """
 
     rows: tuple[int, ...]
-    product: Array
-    square: Array
+    sums: Array
+    measured: Array
 
     @classmethod
     def of(cls, data: TrainingData, source: Source, effects: Array) -> PairFit:
         """Compare each measured pair with the sum of ``effects`` (P, G) at its singles."""
-        rows, products, squares = [], [], []
+        rows, sums = [], []
         for row in data.rows_of(source, order=2):
             singles = [data.single(gene, data.rows[row][1]) for gene in data.genes[row]]
             if None in singles:
                 continue
-            total = sum_of([effects[single] for single in singles])
             rows.append(int(row))
-            products.append(total @ data.delta[row])
-            squares.append(total @ total)
-        return cls(tuple(rows), np.array(products), np.array(squares))
+            sums.append(sum_of([effects[single] for single in singles]))
+        shape = (len(rows), data.delta.shape[1])
+        return cls(tuple(rows), np.array(sums).reshape(shape), data.delta[rows].reshape(shape))
 
     def factor(self, *, without: int | None = None) -> float:
-        """The factor, over all pairs or all but one row; 1 with fewer than ten pairs or without any effect."""
-        kept = np.array([row != without for row in self.rows], dtype=bool)
-        if kept.sum() < MIN_PAIRS or not self.square[kept].sum() > 0:
+        """Least-squares factor, over all pairs or all but one row; 1 with fewer than ten pairs or without any effect."""
+        kept = self._kept(without)
+        if kept.sum() < MIN_PAIRS or not self._square[kept].sum() > 0:
             return 1.0
-        return float(self.product[kept].sum() / self.square[kept].sum())
+        return float(self._product[kept].sum() / self._square[kept].sum())
+
+    def offset(self, *, without: int | None = None) -> Array:
+        """(G,) mean of what the factor leaves, shrunken to zero by its noise; 0 where there is no factor.
+
+        A sum of two changes holds the controls' noise twice and the response that all perturbations share twice, a
+        measured pair once. Both are the same for all pairs.
+        """
+        kept = self._kept(without)
+        n = int(kept.sum())
+        if n < MIN_PAIRS or not self._square[kept].sum() > 0:
+            return np.zeros(self.sums.shape[1])
+        if without not in self._offsets:
+            left = self.measured[kept] - self.factor(without=without) * self.sums[kept]
+            mean, noise = left.mean(axis=0), left.var(axis=0, ddof=1) / n
+            variance = max(float((mean**2 - noise).mean()), 0.0)
+            total = variance + noise
+            self._offsets[without] = mean * np.divide(variance, total, out=np.zeros_like(total), where=total > 0)
+        return self._offsets[without]
+
+    def _kept(self, without: int | None) -> np.ndarray:
+        return np.array([row != without for row in self.rows], dtype=bool)
+
+    @cached_property
+    def _product(self) -> Array:
+        """(n,) <sum, measured pair>."""
+        return np.einsum("ng,ng->n", self.sums, self.measured)
+
+    @cached_property
+    def _square(self) -> Array:
+        """(n,) <sum, sum>."""
+        return np.einsum("ng,ng->n", self.sums, self.sums)
+
+    @cached_property
+    def _offsets(self) -> dict[int | None, Array]:
+        return {}
 
 
 class Anchor:
     """The strong simple prediction that models add to.
 
-    - all singles measured: the sum of the singles, each shrunken per gene (:func:`shrink_to_zero`), times a factor
-      fitted on training pairs (1 with fewer than ten pairs);
+    - all singles measured: the sum of the singles, each shrunken per gene (:func:`shrink_to_zero`), times a factor,
+      plus an offset that all pairs share (:class:`PairFit`; 1 and 0 with fewer than ten training pairs);
     - a gene whose single was not measured in the context enters the sum with the nearest-prior prediction where a
       prior covers it (:class:`Neighbours`), else with the mean single;
     - a condition measured in training: its own shrunken measurement.
@@ -100,7 +134,7 @@ class Anchor:
         row = self._row(genes, context)
         if row is not None:
             return Response(self.effects[row], MEASURED, MEASURED)
-        return self._sum([self.part(gene, context) for gene in genes], self.factor(genes, context))
+        return self._sum([self.part(gene, context) for gene in genes], genes, context)
 
     def leave_one_out(self, genes: tuple[str, ...], context: str | None, *, masked: Collection[str] = ()) -> Response:
         """Anchor of a condition as if it had not been measured.
@@ -117,7 +151,7 @@ class Anchor:
             masked = genes
         own = self._row(genes, context)
         parts = [self.part(gene, context, masked=gene in masked, without=own) for gene in genes]
-        return self._sum(parts, self.factor(genes, context))
+        return self._sum(parts, genes, context)
 
     def part(self, gene: str, context: str | None, *, masked: bool = False, without: int | None = None) -> Response:
         """What one gene brings to the sum, before the factor.
@@ -140,19 +174,32 @@ class Anchor:
             return 1.0
         return self._pairs[self.data.source(context)].factor(without=self._row(genes, context))
 
+    def offset(self, genes: tuple[str, ...], context: str | None) -> Array:
+        """(G,) what is added to the sum; fitted without the condition itself, and 0 for a single.
+
+        Twice the offset of pairs for three genes, and so on: so often is counted too much what all share.
+        """
+        if len(genes) < 2:
+            return np.zeros(self.data.delta.shape[1])
+        fit = self._pairs[self.data.source(context)]
+        return (len(genes) - 1) * fit.offset(without=self._row(genes, context))
+
     def settings(self) -> dict[str, Any]:
-        """Fitted factors and chosen neighbours, per source of training conditions, as plain values."""
+        """Fitted factors and offsets (their L2 norm) and chosen neighbours, per source of training conditions, as plain values."""
         factor = {source_name(source): fit.factor() for source, fit in self._pairs.items()}
+        offset = {source_name(source): float(np.linalg.norm(fit.offset())) for source, fit in self._pairs.items()}
         n_pairs = {source_name(source): len(fit.rows) for source, fit in self._pairs.items()}
         chosen = {source_name(source): list(one.settings) for source, one in self._neighbours.items()}
-        return {"factor": factor, "n_pairs": n_pairs, "neighbours": chosen}
+        return {"factor": factor, "offset_l2": offset, "n_pairs": n_pairs, "neighbours": chosen}
 
     def _row(self, genes: tuple[str, ...], context: str | None) -> int | None:
         return self.data.index.get(("+".join(genes), context))
 
-    def _sum(self, parts: list[Response], factor: float) -> Response:
+    def _sum(self, parts: list[Response], genes: tuple[str, ...], context: str | None) -> Response:
         missing = any(part.status != OK for part in parts)
-        total = factor * sum_of([part.delta for part in parts])
+        total = sum_of([part.delta for part in parts])
+        if len(genes) > 1:
+            total = self.factor(genes, context) * total + self.offset(genes, context)
         return Response(total, joined(part.anchor for part in parts), NO_EMBEDDING if missing else OK)
 
     def _unseen(self, gene: str, context: str | None, *, without: int | None = None) -> Response:

@@ -13,6 +13,7 @@ import pytest
 
 from scperturb_modules import _keys as keys
 from scperturb_modules import pp, tl
+from scperturb_modules._attention import stored_attention
 from scperturb_modules._errors import DataError, MissingKeyError, NotTrainedError
 from scperturb_modules._protocols import Predictor
 from scperturb_modules.baselines import AdditiveShrunk
@@ -29,6 +30,11 @@ def test_it_is_a_predictor_with_the_facts_a_benchmark_reads(trained, toy_class):
     assert (toy_class.name, toy_class.key) == ("Toy", "toy")
     assert (toy_class.is_baseline, toy_class.deterministic) == (False, False)
     assert (toy_class.needs_prior, toy_class.uses_prior) == (False, True)
+
+
+def test_an_option_may_not_hide_what_the_base_holds(toy_class):
+    with pytest.raises(TypeError, match="'networks', 'training' cannot be options of Bad"):
+        type("Bad", (toy_class,), {"options": ("seed", "unknown", "training", "networks")})
 
 
 def test_training_keeps_a_history_and_no_trainer(trained):
@@ -116,11 +122,13 @@ def test_a_row_does_not_depend_on_what_else_is_asked(trained):
 
 def test_what_the_network_adds_comes_with_the_prediction(trained):
     pred = trained.predict(["TP53", "G07", "G00"], store=False)
-    attention = pred.uns[keys.ROOT]["attention"]
-    assert attention.index.tolist() == pred.obs_names.tolist()
+    attention = stored_attention(pred, "pred")
+    assert attention.index.tolist() == pred.obs_names.tolist() and attention.columns.tolist() == ["G00", "X01"]
     assert attention.to_numpy().tolist() == [[0, 0], [0.5, 0.5], [0.5, 0.5]]
+    assert np.isnan(pred.obsm["attention"]).any(axis=1).tolist() == [True, False, False]
     assert pred.uns[keys.ROOT]["attention_tv"] == 0.25
-    assert np.isnan(pred.obsm["toy_context"]).any(axis=1).tolist() == [True, False, False]
+    distance = pred.uns[keys.ROOT]["distance"]
+    assert distance.index.tolist() == pred.obs_names.tolist() and distance["nearest"].tolist() == [0, 0, 1]
 
 
 def test_predict_without_names_is_the_test_part(trained):
@@ -150,9 +158,8 @@ def test_what_is_written_into_the_screen_survives_a_file(screen, fit, priors, tm
     assert priors_read["n_genes"].tolist() == [9, 10] and priors_read["n_matched"].tolist() == [8, 8]
     assert priors_read["version"].tolist() == ["2", ""] and priors_read["licence"].tolist() == ["CC0", ""]
     pred.write_h5ad(tmp_path / "pred.h5ad")
-    pd.testing.assert_frame_equal(
-        anndata.read_h5ad(tmp_path / "pred.h5ad").uns[keys.ROOT]["attention"], pred.uns[keys.ROOT]["attention"]
-    )
+    read = anndata.read_h5ad(tmp_path / "pred.h5ad")
+    pd.testing.assert_frame_equal(stored_attention(read, "pred"), stored_attention(pred, "pred"))
 
 
 def test_predict_writes_only_where_asked(screen, fit, make_screen):

@@ -45,7 +45,7 @@ def test_another_process_predicts_the_same_bits(folder, trained, trained_screen,
         f"    pred = model.predict({ASKED!r})\n"
         "    print(repr(model))\n"
         "    np.save(f'delta_{adata is None}.npy', pred.layers['delta'])\n"
-        "    assert pred.uns['scperturb_modules']['attention'].shape == (4, 2)\n"
+        "    assert pred.obsm['attention'].shape == (4, 2)\n"
         "np.save('cells.npy', model.predict_cells(['G07'], n_cells=5).X)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -70,7 +70,7 @@ def test_everything_comes_back(folder, trained, toy_class):
     assert loaded.networks["ppi"].attrs == trained.networks["ppi"].attrs
     pd.testing.assert_frame_equal(loaded.tables["go/bp"], trained.tables["go/bp"])
     assert loaded.tables["go/bp"].attrs == trained.tables["go/bp"].attrs
-    np.testing.assert_array_equal(loaded.embedding.values, trained.embedding.values)
+    np.testing.assert_array_equal(loaded.prior_embedding.values, trained.prior_embedding.values)
     assert loaded.registry["setup_args"] == trained.registry["setup_args"]
     assert loaded.summary_stats.n_perturbation == trained.summary_stats.n_perturbation
     assert loaded.predict().obs_names.tolist() == trained.predict(store=False).obs_names.tolist()
@@ -172,7 +172,7 @@ def test_a_model_without_priors(screen, fit, toy_class, tmp_path):
     model = fit(screen)
     model.save(tmp_path / "model")
     loaded = toy_class.load(tmp_path / "model")
-    assert loaded.embedding is None and loaded.priors == {}
+    assert loaded.prior_embedding is None and loaded.priors == {}
     np.testing.assert_array_equal(delta_of(loaded), delta_of(model))
 
 

@@ -50,11 +50,6 @@ def test_answers_that_do_not_fit_are_refused(trained, monkeypatch, changes, mess
         answering(trained, monkeypatch, **changes).predict(["G07"], store=False)
 
 
-def test_a_table_has_names_of_columns(trained, monkeypatch):
-    with pytest.raises(TypeError, match="gave 'a' as arrays; a table is a DataFrame"):
-        answering(trained, monkeypatch, tables={"a": np.zeros((1, 3))}).predict(["G07"], store=False)
-
-
 def test_a_closed_gate_leaves_the_anchor_to_the_last_bit(trained, monkeypatch):
     model = answering(trained, monkeypatch, gate=np.zeros(1), residual=np.full((1, 12), np.inf))
     pred = model.predict(["G07"], store=False)

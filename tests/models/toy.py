@@ -83,11 +83,11 @@ class Toy(PerturbationModel):
         for row, anchor in zip(rows, anchors, strict=True):
             arrays = {name: torch.as_tensor(one) for name, one in self._arrays([row], [anchor.delta]).items()}
             residual.append(self.module.inference(**arrays)["residual"][0].double().numpy())
-        attention = pd.DataFrame(np.full((len(rows), 2), 0.5, np.float32), columns=["G00", "X01"])
+        distance = pd.DataFrame({"nearest": np.arange(len(rows), dtype=np.float32)})
         return NetworkAnswer(
             residual=np.array(residual),
             gate=np.full(len(rows), self.factor),
             status=tuple("isolated" if "G07" in row[0] else "" for row in rows),
-            tables={"attention": attention, "attention_tv": 0.25},
-            obsm={"toy_context": np.ones((len(rows), 3), np.float32)},
+            tables={"attention_nodes": np.array(["G00", "X01"]), "attention_tv": 0.25, "distance": distance},
+            obsm={"attention": np.full((len(rows), 2), 0.5, np.float32)},
         )

@@ -49,7 +49,7 @@ class AnsweringModel(ABC):
     networks: dict[str, Network]
     tables: dict[str, pd.DataFrame]
     priors: dict[str, Any]
-    embedding: Embedding | None
+    prior_embedding: Embedding | None
     anchor_of: Anchor
     fit_result: FitResult | None
     is_trained: bool
@@ -147,7 +147,7 @@ class AnsweringModel(ABC):
 
     def knows(self, gene: str) -> bool:
         """Whether a gene is measured, was perturbed in training, or is in a prior."""
-        if gene in self.data.known_genes or (self.embedding is not None and gene in self.embedding):
+        if gene in self.data.known_genes or (self.prior_embedding is not None and gene in self.prior_embedding):
             return True
         return any(gene in genes for genes in self._network_genes)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from scvi.model.base import BaseModelClass
 
 from scperturb_modules import _keys as keys
+from scperturb_modules._errors import name_some
 from scperturb_modules.baselines import Anchor, TrainingData, as_tables, fuse_tables
 from scperturb_modules.dataloaders import ConditionDataModule
 from scperturb_modules.models._answers import AnsweringModel
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NetworkAnswer", "PerturbationModel"]
 
+_TAKEN = frozenset(AnsweringModel.__annotations__) - {"seed", "unknown"}
+
 
 class PerturbationModel(AnsweringModel, BaseModelClass):
     """A model that predicts ``anchor + gate x residual`` for conditions, with the verbs of scvi-tools.
@@ -53,7 +56,7 @@ class PerturbationModel(AnsweringModel, BaseModelClass):
     training
         The training pseudobulk, and ``data``, the same as plain arrays.
     networks, tables
-        The priors by kind and name. ``embedding`` fuses both, networks by their spectral embedding; None without.
+        The priors by kind and name. ``prior_embedding`` fuses both, networks by their spectral embedding; None without.
     anchor_of
         The anchor of the training data.
     fit_result
@@ -77,6 +80,11 @@ class PerturbationModel(AnsweringModel, BaseModelClass):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        taken = sorted(_TAKEN.intersection(cls.options))
+        if taken:
+            raise TypeError(
+                f"{name_some(taken)} cannot be options of {cls.__name__}: the base has attributes so named."
+            )
         cls.name = cls.__name__
         if "key" not in vars(cls):
             cls.key = cls.__name__.lower()
@@ -90,9 +98,9 @@ class PerturbationModel(AnsweringModel, BaseModelClass):
         self.tables = as_tables({name: prior for name, prior in given.items() if name not in self.networks})
         self.priors = {name: self.networks[name] if name in self.networks else self.tables[name] for name in given}
         # the embedding of a network hangs on the solver of the machine: a saved model brings its own
-        self.embedding = fuse_tables(as_tables(given)) if side.saved is None else side.saved.embedding
+        self.prior_embedding = fuse_tables(as_tables(given)) if side.saved is None else side.saved.embedding
         self.data = TrainingData.from_pseudobulk(self.training)
-        self.anchor_of = Anchor(self.data, self.embedding, seed=self.seed)
+        self.anchor_of = Anchor(self.data, self.prior_embedding, seed=self.seed)
         self.fit_result: FitResult | None = None
 
     @classmethod

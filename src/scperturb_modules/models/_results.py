@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from scperturb_modules import _keys as keys
 from scperturb_modules._conditions import Row, regimes_of
-from scperturb_modules._errors import name_some
 from scperturb_modules.baselines import make_prediction
 from scperturb_modules.baselines._prediction import MEASURED, OK, UNKNOWN_GENE, Response
 from scperturb_modules.baselines._training import control_label
@@ -37,8 +36,8 @@ class NetworkAnswer:
     status
         P strings; ``""`` has nothing to say, several words are joined by ``;``.
     tables
-        Name to a DataFrame with P rows in the order asked, or to a number; stored in ``uns["scperturb_modules"]`` of
-        the Prediction.
+        Name to a number, to an array that is not of rows (such as names of columns), or to a DataFrame with P rows in
+        the order asked; stored in ``uns["scperturb_modules"]`` of the Prediction.
     obsm
         Name to an array with P rows; stored in ``obsm`` of the Prediction.
     """
@@ -46,7 +45,7 @@ class NetworkAnswer:
     residual: NDArray[np.float64]
     gate: NDArray[np.float64]
     status: tuple[str, ...]
-    tables: Mapping[str, pd.DataFrame | float] = field(default_factory=dict)
+    tables: Mapping[str, pd.DataFrame | np.ndarray | float] = field(default_factory=dict)
     obsm: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -134,13 +133,11 @@ def _check_answer(answer: NetworkAnswer, n_rows: int, n_genes: int, model: str) 
     shapes = np.shape(answer.residual), np.shape(answer.gate), (len(answer.status),)
     if shapes != ((n_rows, n_genes), (n_rows,), (n_rows,)):
         raise ValueError(f"{model} answered {n_rows} rows of {n_genes} genes with arrays of the shapes {shapes}.")
-    for kind, parts in (("tables", answer.tables), ("obsm", answer.obsm)):
-        lengths = {name: len(part) for name, part in parts.items() if np.ndim(part)}
+    tables = {name: table for name, table in answer.tables.items() if isinstance(table, pd.DataFrame)}
+    for kind, parts in (("tables", tables), ("obsm", answer.obsm)):
+        lengths = {name: len(part) for name, part in parts.items()}
         if set(lengths.values()) - {n_rows}:
             raise ValueError(f"{model} answered {n_rows} rows with {kind} of {lengths} rows.")
-    unfit = [name for name, table in answer.tables.items() if np.ndim(table) and not isinstance(table, pd.DataFrame)]
-    if unfit:
-        raise TypeError(f"{model} gave {name_some(unfit)} as arrays; a table is a DataFrame with names of columns.")
     if not ((answer.gate >= 0) & (answer.gate <= 1)).all():
         raise ValueError(f"{model} gave gates outside 0 to 1: {answer.gate.min()} to {answer.gate.max()}.")
 
@@ -159,7 +156,7 @@ def _add_tables(prediction: AnnData, answer: NetworkAnswer, inside: NDArray[np.i
     """Tables and arrays over all rows: those that the network was not asked are 0 in tables and NaN in arrays."""
     for name, table in answer.tables.items():
         if not isinstance(table, pd.DataFrame):
-            prediction.uns[keys.ROOT][name] = float(table)
+            prediction.uns[keys.ROOT][name] = table
             continue
         values = np.zeros((prediction.n_obs, table.shape[1]), dtype=table.to_numpy().dtype)
         values[inside] = table.to_numpy()

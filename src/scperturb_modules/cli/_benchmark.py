@@ -1,4 +1,4 @@
-"""``spm benchmark``: all baselines on the user's own screen."""
+"""``spm benchmark``: all baselines, and models that are asked for, on the user's own screen."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from scperturb_modules._keys import ScreenKeys
 from scperturb_modules.cli import _options as option
 from scperturb_modules.cli._input import read_priors
+from scperturb_modules.cli._models import find_model
 from scperturb_modules.cli._prepare import labelled_screen, log_layer, show_checks
 from scperturb_modules.cli._results import check_folder, show_results, write_results
 
@@ -50,6 +51,9 @@ def benchmark(
         int | None, typer.Option(min=1, help="Keep so many variable genes (of training cells).")
     ] = None,
     prior: option.Prior = None,
+    model: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A model beside the baselines: app. Repeatable; slower.")
+    ] = None,
     scheme: Annotated[
         list[Scheme] | None,
         typer.Option(metavar="NAME", help=f"What is held out: {', '.join(Scheme)}; else what suits. Repeatable."),
@@ -62,21 +66,27 @@ def benchmark(
     jobs: Annotated[int, typer.Option(min=1, help="Folds computed at the same time.")] = 1,
     overwrite: option.Overwrite = False,
 ) -> None:
-    """Compare all baselines on your screen: a table with intervals, figures, and a verdict in words.
+    """Compare all baselines, and models, on your screen: a table with intervals, figures, and a verdict in words.
 
     Raw counts are normalised to log1p counts per 10,000 first. A column "split" of obs (train, val, test) is used.
     """
     check_folder(out, overwrite=overwrite)
     priors = read_priors(prior or [])
+    models = {cls.name: cls for cls in map(find_model, model or [])}
     adata = labelled_screen(screen, perturbation_key, control=control, sep=sep, guide_table=guide_table)
     keys = ScreenKeys(layer=layer, batch_key=batch_key, cell_type_key=cell_type_key)
     used = log_layer(adata, keys, target_sum=target_sum, library_size_key=library_size_key)
     columns: dict[str, Any] = {"layer": used, "batch_key": batch_key, "cell_type_key": cell_type_key}
     show_checks(adata, **columns)
-    from scperturb_modules import tl  # slow to import: wrong input is answered before
+    from scperturb_modules import baselines, tl  # slow to import: wrong input is answered before
 
+    if models:
+        typer.echo(
+            f"{', '.join(models)}: trained anew in every split, seconds to minutes each; --jobs N trains N at once."
+        )
     board = tl.benchmark(
         adata,
+        {one.name: one for one in baselines.ALL} | models,
         scheme="auto" if scheme is None else [name.value for name in scheme],
         n_folds=n_folds,
         seed=seed,

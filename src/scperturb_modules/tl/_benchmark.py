@@ -194,8 +194,9 @@ def _all_folds(
 
 def run_fold(adata: AnnData, setup: keys.ScreenKeys, plan: FoldPlan, rules: Rules) -> FoldResult:
     """Make one split and score every predictor on it."""
-    # the last bits of a matrix product depend on the number of threads, and with them ties
-    with threadpool_limits(limits=1, user_api="blas"):
+    # the last bits of a matrix product depend on the number of threads, and with them ties; besides, torch's threads
+    # wait for each other most of the time where the machine is busy
+    with threadpool_limits(limits=1):
         fold = make_fold(adata, setup, plan, rules.priors)
         return _score_fold(fold, rules)
 

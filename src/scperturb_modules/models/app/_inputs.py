@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from scperturb_modules import _keys as keys
+from scperturb_modules._errors import DataError
 from scperturb_modules.baselines import TrainingData
 from scperturb_modules.models.app._folds import Members
 from scperturb_modules.models.app._module import AppShape
@@ -127,7 +128,7 @@ def scaled_patterns(changes: NDArray, weight: NDArray | None, rank: int) -> NDAr
     if not len(changes):
         return patterns
     _, size, vectors = np.linalg.svd(weighted, full_matrices=False)
-    n = int(min(rank, np.count_nonzero(size > 1e-9 * max(size[0], 1e-30))))
+    n = min(rank, int(np.count_nonzero(size > 1e-9 * max(size[0], 1e-30))))
     vectors = vectors[:n] * np.sign(vectors[np.arange(n), np.abs(vectors[:n]).argmax(axis=1)])[:, None]
     patterns[:, :n] = vectors.T * size[:n] / np.sqrt(len(changes))
     return patterns
@@ -171,11 +172,15 @@ def _feature_tables(
         found["expression"] = _expression(training)
     if "prior" in settings.features:
         found |= {name: _reduced(table) for name, table in tables.items()}
-    aligned = {name: table.reindex(list(nodes.names)) for name, table in found.items()}
+    aligned = {name: table.reindex(list(nodes.names)) for name, table in found.items() if table.shape[1]}
+    if not aligned and "learned" not in settings.features and settings.embedding == "graph":
+        raise DataError(
+            f"features={settings.features!r}, but there is no such feature that differs between genes; pass a gene x "
+            "feature table among the priors, or add 'learned'."
+        )
     return {
         name: (_float(table.fillna(0.0).to_numpy()), torch.tensor(table.notna().all(axis=1).to_numpy()))
         for name, table in aligned.items()
-        if table.shape[1]
     }
 
 
@@ -200,8 +205,10 @@ def _reduced(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _standardised(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns that vary, with mean 0 and standard deviation 1."""
     spread = table.std(ddof=0)
-    return ((table - table.mean()) / spread.where(spread > 0, 1.0)).loc[:, spread > 0]
+    varies = spread > 1e-12 * table.abs().max()
+    return (table - table.mean()).loc[:, varies] / spread[varies]
 
 
 def _covariates(training: AnnData, data: TrainingData, kind: str) -> NDArray:

@@ -51,8 +51,8 @@ class AppSettings:
         ``"graph"``: message passing; ``"random"``: a frozen Gaussian table without message passing; ``"identity"``: a
         free table without message passing (one-hot genes).
     features
-        What a gene starts from, one or several of ``"learned"`` (a free vector), ``"expression"`` (mean, variance and
-        detection in control cells) and ``"prior"`` (the gene x feature tables among the priors).
+        What a gene starts from, one or several of ``"learned"`` (a free vector), ``"expression"`` (mean and
+        standard deviation in control cells) and ``"prior"`` (the gene x feature tables among the priors).
     attention
         ``"all"``: over all genes of the pool, given the perturbation; ``"static"``: weights that do not depend on the
         perturbation; ``"context"``: none, the state is the perturbation's own context.
@@ -61,7 +61,7 @@ class AppSettings:
     heads
         Attention heads.
     pool
-        Genes that attention may look at: ``"all"`` nodes, the ``"measured"`` or the ``"connected"`` ones.
+        Genes that attention may look at: ``"measured"`` ones, those ``"connected"`` in a network, or ``"all"`` of both.
     context
         How perturbed genes make a context: ``"mean"``, ``"sum"``, ``"mean+count"`` (and how many genes there are), or
         ``"interaction"`` (sum, count and the products of pairs of genes, the same for A+B and B+A).
@@ -141,8 +141,6 @@ class AppSettings:
         object.__setattr__(self, "features", _as_tuple(self.features))
         self._check_choices()
         self._check_numbers()
-        if self.attention == "static" and not self.context_skip and self.scale_parts is False and self.anchor == "zero":
-            return  # one prediction for all perturbations: a fair reading of an ablation, kept as such
         if self.gate and not self.n_folds:
             raise DataError("gate=True is fitted on left-out folds; set n_folds=5, or gate=False.")
 
@@ -156,8 +154,9 @@ class AppSettings:
             raise DataError(f"features={self.features!r}; choose one or several of {name_some(FEATURES)}.")
 
     def _check_numbers(self) -> None:
-        for name, least in (("d", 1), ("n_layers", 0), ("heads", 1), ("rank", 1), ("n_members", 1), ("n_folds", 0)):
-            if getattr(self, name) < least:
+        least_of = {"d": 1, "n_layers": 0, "heads": 1, "rank": 1, "n_members": 1, "n_folds": 0, "gamma": 0}
+        for name, least in least_of.items():
+            if not getattr(self, name) >= least:
                 raise DataError(f"{name}={getattr(self, name)}, but it must be at least {least}.")
         if self.n_folds == 1:
             raise DataError("n_folds=1 leaves everything out; use 0, or 2 and more.")

@@ -96,6 +96,7 @@ def test_saving_twice_gives_the_same_bytes(folder, trained, toy_class, tmp_path)
 
     assert sorted(entry.name for entry in folder.iterdir()) == FILES
     assert sums(tmp_path / "again") == sums(folder)
+    assert "_scvi_uuid" in trained.registry and "_scvi_uuid" not in read_folder(folder).record["registry"]
     assert sums(tmp_path / "loaded")[2] == sums(folder)[2]
     np.testing.assert_array_equal(delta_of(toy_class.load(tmp_path / "loaded")), delta_of(trained))
 

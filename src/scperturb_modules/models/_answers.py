@@ -1,8 +1,8 @@
-"""What models answer: Predictions, cells, and what they are made of; nothing here knows scvi-tools."""
+"""What models answer, and the hooks that a model fills; nothing here knows scvi-tools."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +17,7 @@ from scperturb_modules.baselines import Anchor, Embedding, TrainingData
 from scperturb_modules.baselines._prediction import Response
 from scperturb_modules.baselines._side import rows_asked
 from scperturb_modules.baselines._training import control_label
+from scperturb_modules.dataloaders import ConditionDataModule
 from scperturb_modules.models._cells import cells_of
 from scperturb_modules.models._results import Asked, NetworkAnswer, combine, store_prediction
 from scperturb_modules.models._setup import TrainingSide, screen_of
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from scperturb_modules.train import FitResult
 
 
-class AnsweringModel(ABC):
-    """The part of a model that predicts; :class:`PerturbationModel` has the rest."""
+class AnsweringModel:
+    """The part of a model that predicts, and its hooks; :class:`PerturbationModel` has the rest."""
 
     name: ClassVar[str]
     key: ClassVar[str]
@@ -162,6 +163,20 @@ class AnsweringModel(ABC):
 
     def __repr__(self) -> str:
         return self.summary()
+
+    @abstractmethod
+    def _datamodule(self, *, batch_size: int, num_workers: int) -> ConditionDataModule:
+        """Batches of groups; with validation groups where some conditions are left out by members."""
+
+    def _after_training(self) -> None:
+        """Learn what is not in the module's weights, such as gates."""
+
+    def _fitted(self) -> dict[str, Any]:
+        """What :meth:`_after_training` learned, for JSON."""
+        return {}
+
+    def _restore(self, fitted: dict[str, Any]) -> None:
+        """Undo :meth:`_fitted` on a loaded model."""
 
     @abstractmethod
     def _network_answer(self, rows: Sequence[Row]) -> NetworkAnswer:

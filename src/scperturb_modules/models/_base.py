@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from scvi.model.base import BaseModelClass
@@ -11,7 +10,6 @@ from scvi.model.base import BaseModelClass
 from scperturb_modules import _keys as keys
 from scperturb_modules._errors import name_some
 from scperturb_modules.baselines import Anchor, TrainingData, as_tables, fuse_tables
-from scperturb_modules.dataloaders import ConditionDataModule
 from scperturb_modules.models._answers import AnsweringModel
 from scperturb_modules.models._folder import load_model, save_model
 from scperturb_modules.models._results import NetworkAnswer
@@ -329,17 +327,3 @@ class PerturbationModel(AnsweringModel, BaseModelClass):
             The folder is damaged or newer, holds another class, or ``adata`` has other genes.
         """
         return load_model(cls, dir_path, adata, accelerator, device)
-
-    @abstractmethod
-    def _datamodule(self, *, batch_size: int, num_workers: int) -> ConditionDataModule:
-        """Batches of groups; with validation groups where some conditions are left out by members."""
-
-    def _after_training(self) -> None:
-        """Learn what is not in the module's weights, such as gates."""
-
-    def _fitted(self) -> dict[str, Any]:
-        """What :meth:`_after_training` learned, for JSON."""
-        return {}
-
-    def _restore(self, fitted: dict[str, Any]) -> None:
-        """Undo :meth:`_fitted` on a loaded model."""

@@ -17,6 +17,7 @@ from scperturb_modules._attention import stored_attention
 from scperturb_modules._errors import DataError, MissingKeyError, NotTrainedError
 from scperturb_modules._protocols import Predictor
 from scperturb_modules.baselines import AdditiveShrunk
+from scperturb_modules.models import PerturbationModel
 
 ASKED = ["G07", "G01+G06", "G00", "G00+G01", "TP53", "G07+TP53"]
 
@@ -35,6 +36,14 @@ def test_it_is_a_predictor_with_the_facts_a_benchmark_reads(trained, toy_class):
 def test_an_option_may_not_hide_what_the_base_holds(toy_class):
     with pytest.raises(TypeError, match="'networks', 'training' cannot be options of Bad"):
         type("Bad", (toy_class,), {"options": ("seed", "unknown", "training", "networks")})
+
+
+def test_a_model_without_a_network_cannot_be_built(screen):
+    class Half(PerturbationModel):
+        """Lacks both hooks."""
+
+    with pytest.raises(TypeError, match="abstract methods? .*_datamodule.*_network_answer"):
+        Half(screen)
 
 
 def test_training_keeps_a_history_and_no_trainer(trained):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from scperturb_modules.train import FitResult
 
 
-class AnsweringModel:
+class AnsweringModel(ABC):
     """The part of a model that predicts, and its hooks; :class:`PerturbationModel` has the rest."""
 
     name: ClassVar[str]
@@ -168,14 +168,14 @@ class AnsweringModel:
     def _datamodule(self, *, batch_size: int, num_workers: int) -> ConditionDataModule:
         """Batches of groups; with validation groups where some conditions are left out by members."""
 
-    def _after_training(self) -> None:
+    def _after_training(self) -> None:  # noqa: B027 - some models have nothing to add
         """Learn what is not in the module's weights, such as gates."""
 
     def _fitted(self) -> dict[str, Any]:
         """What :meth:`_after_training` learned, for JSON."""
         return {}
 
-    def _restore(self, fitted: dict[str, Any]) -> None:
+    def _restore(self, fitted: dict[str, Any]) -> None:  # noqa: B027 - the same
         """Undo :meth:`_fitted` on a loaded model."""
 
     @abstractmethod

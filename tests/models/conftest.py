@@ -58,9 +58,9 @@ def build_screen(seed=0, contexts=("",)):
 
 
 def build_priors():
-    """A network in which one perturbed gene is isolated, with a gene that is not measured, and a table."""
+    """A network in which one perturbed gene is isolated, with two genes that are not measured, and a table."""
     edges = pd.DataFrame({"source": [*SINGLES[:6], "G00", "X01"], "target": [*SINGLES[1:7], "X01", "G03"]})
-    edges.attrs.update({"name": "ppi", "version": "2", "licence": "CC0", "isolated": ["G07"]})
+    edges.attrs.update({"name": "ppi", "version": "2", "licence": "CC0", "isolated": ["G07", "X02"]})
     rng = np.random.default_rng(5)
     table = pd.DataFrame(rng.normal(size=(10, 3)), index=[*SINGLES, "T01", "T02"], columns=["a", "b", "c"])
     table.iloc[2, 1] = np.nan

@@ -125,6 +125,17 @@ def test_mudata(screen, make_screen, toy_class, fit, in_rna):
     toy_class(mdata)  # a second model of one setup
 
 
+def test_cells_of_a_modality_may_be_in_another_order(screen, make_screen, toy_class, fit):
+    adata = make_screen()
+    rna = AnnData(adata.X[::-1], obs=adata.obs[[]].iloc[::-1], var=adata.var)
+    with mudata.set_options(pull_on_update=False):
+        mdata = mudata.MuData({"protein": AnnData(np.ones((adata.n_obs, 2)), obs=adata.obs[[]]), "rna": rna})
+    assert mdata.obs_names.equals(adata.obs_names) and not mdata["rna"].obs_names.equals(adata.obs_names)
+    mdata.obs[["perturbation", "split"]] = adata.obs[["perturbation", "split"]]
+    toy_class.setup_mudata(mdata)
+    np.testing.assert_allclose(delta_of(fit(mdata)), delta_of(fit(screen)), atol=1e-6)
+
+
 def test_mudata_under_other_names(make_screen, toy_class):
     mdata = as_mudata(make_screen())
     with pytest.raises(MissingKeyError, match=r"mdata.mod\['gex'\] does not exist"):

@@ -17,7 +17,7 @@ def test_the_summary_counts_every_case(screen, toy_class, priors):
     text = model.summary()
     assert text.splitlines()[0] == "Toy, not trained"
     assert "data: 9 training conditions, 12 genes" in text
-    assert "ppi (network, 9 genes, covers 9 of 13, 69%)" in text
+    assert "ppi (network, 10 genes, covers 9 of 13, 69%)" in text
     assert "perturbed genes: 9; 2 not measured ('TP53', 'X01'); 1 isolated in every network ('TP53')" in text
     assert "1 known nowhere ('TP53')" in text
     assert "network: 24 parameters" in text and "training:" not in text

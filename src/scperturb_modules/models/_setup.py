@@ -155,10 +155,8 @@ def screen_of(data: AnnData | MuData, screen: keys.ScreenKeys | None = None, mod
 
 
 def _column(data: MuData, rna: AnnData, key: str) -> pd.Series | None:
-    """A column of the MuData, else of the modality, in the order of the modality's cells."""
-    if key in data.obs:
-        return data.obs[key].loc[rna.obs_names]
-    return rna.obs.get(key)
+    """A column of the MuData, else of the modality; its cells are named, in any order."""
+    return data.obs[key] if key in data.obs else rna.obs.get(key)
 
 
 def _refuse_other_than_json(args: Mapping[str, Any]) -> None:

@@ -201,3 +201,87 @@ def test_masked_singles_count_as_unmeasured(make_training):
 def test_the_only_single_has_nothing_to_learn_from(make_training):
     anchor = anchor_of(make_training({"G00": 1.0, "G01+G02": 3.0}))
     np.testing.assert_array_equal(anchor.leave_one_out(("G00",), None).delta, 0.0)
+
+
+def test_a_part_is_the_shrunken_single_or_what_would_be_expected(make_training, prior):
+    changes = changes_of(np.random.default_rng(0), 12)
+    for table, unseen in ((None, "mean"), (prior, "neighbours")):
+        anchor = anchor_of(make_training(changes, se2=0.1), table)
+        seen = anchor.part("G03", None)
+        np.testing.assert_array_equal(seen.delta, anchor.effects[anchor.data.index["G03", None]])
+        assert seen.anchor == "shrunken"
+        hidden = anchor.part("G03", None, masked=True)
+        np.testing.assert_array_equal(hidden.delta, anchor.leave_one_out(("G03",), None).delta)
+        assert hidden.anchor == unseen and not np.array_equal(hidden.delta, seen.delta)
+        new = anchor.part("G17", None)
+        np.testing.assert_array_equal(new.delta, anchor.of(("G17",), None).delta)
+        assert new.anchor == unseen
+
+
+def test_a_part_leaves_out_the_row_that_it_is_for(make_training):
+    """Without any single the mean of the pairs stands for them, and the pair that asks must not be in it."""
+    changes = {name: change for name, change in changes_of(np.random.default_rng(0), 12).items() if "+" in name}
+    anchor = anchor_of(make_training(changes))
+    row = anchor.data.index["G00+G01", None]
+    others = [change / 2 for name, change in changes.items() if name != "G00+G01"]
+    np.testing.assert_allclose(anchor.part("G00", None, without=row).delta, np.mean(others, axis=0), rtol=1e-12)
+    everything = np.mean([change / 2 for change in changes.values()], axis=0)
+    np.testing.assert_allclose(anchor.part("G00", None).delta, everything, rtol=1e-12)
+
+
+def slow_pair_fit(changes, anchor, without=None):
+    """Factor and offset by loops over pairs and genes."""
+    pairs = [name for name in changes if name.count("+") == 1 and name != without]
+    sums = {name: sum(anchor.part(gene, None).delta for gene in name.split("+")) for name in pairs}
+    factor = sum(sums[name] @ changes[name] for name in pairs) / sum(sums[name] @ sums[name] for name in pairs)
+    left = np.array([changes[name] - factor * sums[name] for name in pairs])
+    found = []
+    for column in left.T:
+        mean = sum(column) / len(pairs)
+        found.append((mean, sum((x - mean) ** 2 for x in column) / (len(pairs) - 1) / len(pairs)))
+    variance = max(sum(mean**2 - noise for mean, noise in found) / len(found), 0.0)
+    return factor, np.array([mean * variance / (variance + noise) for mean, noise in found])
+
+
+def test_factor_and_offset_of_pairs_are_the_loop(make_training):
+    changes = changes_of(np.random.default_rng(0), 14)
+    changes |= {name: 0.8 * change + np.linspace(-1, 1, 40) for name, change in changes.items() if "+" in name}
+    anchor = anchor_of(make_training(changes, se2=0.1))
+    for condition in (("G00", "G01"), ("G10", "G11"), ("G08", "G30")):
+        factor, offset = slow_pair_fit(changes, anchor, without="+".join(condition))
+        assert anchor.factor(condition, None) == pytest.approx(factor, rel=1e-12)
+        np.testing.assert_allclose(anchor.offset(condition, None), offset, rtol=1e-10, atol=1e-13)
+    assert factor < 0.95 and np.abs(offset).max() > 0.5
+    # what all pairs share is counted once more in a triple
+    np.testing.assert_allclose(anchor.offset(("G08", "G09", "G10"), None), 2 * offset, rtol=1e-10, atol=1e-13)
+    whole = factor * sum(anchor.part(gene, None).delta for gene in ("G10", "G11")) + offset
+    np.testing.assert_allclose(anchor.of(("G10", "G11"), None).delta, whole, rtol=1e-10, atol=1e-12)
+
+
+def test_singles_and_few_pairs_have_neither_factor_nor_offset(make_training):
+    anchor = anchor_of(make_training(changes_of(np.random.default_rng(0), 12), se2=0.1))
+    assert anchor.factor(("G00",), None) == 1.0 and not anchor.offset(("G00",), None).any()
+    few = anchor_of(make_training(changes_of(np.random.default_rng(0), 10), se2=0.1))
+    assert few.factor(("G10", "G11"), None) != 1.0 and few.offset(("G10", "G11"), None).any()
+    # without itself a pair of ten has nine
+    assert few.factor(("G00", "G01"), None) == 1.0 and not few.offset(("G00", "G01"), None).any()
+
+
+def test_a_pair_is_not_in_its_own_offset(make_training):
+    changes = changes_of(np.random.default_rng(0), 12)
+    poisoned = changes | {"G00+G01": 1e3 * np.random.default_rng(1).normal(size=40)}
+    clean, dirty = (anchor_of(make_training(one, se2=0.1)) for one in (changes, poisoned))
+    np.testing.assert_array_equal(clean.offset(("G00", "G01"), None), dirty.offset(("G00", "G01"), None))
+    assert not np.array_equal(clean.offset(("G00", "G02"), None), dirty.offset(("G00", "G02"), None))
+
+
+def test_an_offset_of_noise_alone_is_shrunken(make_training):
+    """Pairs that are the sums of their singles but for noise: the offset is smaller than the mean of what is left."""
+    anchor = anchor_of(make_training(changes_of(np.random.default_rng(0), 14), se2=0.0))
+    fit = anchor.factor(("G10", "G11"), None)
+    pairs = anchor.data.rows_of(anchor.data.sources[0], order=2)
+    left = [
+        anchor.data.delta[row] - fit * sum(anchor.part(gene, None).delta for gene in anchor.data.genes[row])
+        for row in pairs
+    ]
+    assert np.linalg.norm(anchor.offset(("G10", "G11"), None)) < 0.5 * np.linalg.norm(np.mean(left, axis=0))

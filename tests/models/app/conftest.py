@@ -141,3 +141,9 @@ def make():
 def no_dropout():
     """Settings under which nothing is random in training."""
     return dict.fromkeys(("dropout", "id_dropout", "prior_dropout", "edge_dropout", "p_mask"), 0.0)
+
+
+@pytest.fixture(scope="session")
+def make_training():
+    """A training pseudobulk with given changes: name of row -> (G,) vector."""
+    return _loaded("scperturb_trainings", TESTS / "baselines" / "conftest.py").build_training

@@ -37,3 +37,39 @@ def screen_file(screen, tmp_path):
     path = tmp_path / "screen.h5ad"
     screen.write_h5ad(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def split_screen():
+    """The smallest simulated screen, with a split; do not change it."""
+    from scperturb_modules import datasets, pp
+
+    adata = datasets.simulate("tiny", seed=0)
+    pp.split(adata, "combination", seed=0)
+    return adata
+
+
+@pytest.fixture(scope="session")
+def simulated_path(split_screen, tmp_path_factory):
+    path = tmp_path_factory.mktemp("screen") / "simulated.h5ad"
+    split_screen.write_h5ad(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def network_path(split_screen, tmp_path_factory):
+    """Its partial network as a file of edges."""
+    path = tmp_path_factory.mktemp("prior") / "ppi.csv"
+    split_screen.uns["scperturb_modules"]["simulation"]["graph_partial"].to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def short_app():
+    """APP with the fewest members, trained for two epochs."""
+    from scperturb_modules.models.app import APP
+
+    def small(self, adata, **settings):
+        APP.__init__(self, adata, **{"n_members": 1, "n_folds": 2} | settings)
+
+    return type("APP", (APP,), {"__init__": small, "train": lambda self: APP.train(self, 2, accelerator="cpu")})

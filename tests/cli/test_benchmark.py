@@ -9,6 +9,7 @@ QUICK = ["--n-folds", "2", "--n-boot", "100", "--min-cells", "20"]
 
 @pytest.fixture(scope="module")
 def simulated():
+    """Without a split."""
     from scperturb_modules import datasets
 
     return datasets.simulate("tiny", seed=0)
@@ -60,6 +61,23 @@ def test_options_reach_the_benchmark(spm, simulated, simulated_file, tmp_path):
     wanted |= {"n_top_genes": 40, "scheme": ["unseen_single"]}
     assert {name: found[name] for name in wanted} == wanted
     assert "comparable to the literature only" in result.stdout
+
+
+def test_models_run_beside_the_baselines_with_a_network(
+    spm, one_line, monkeypatch, simulated_path, network_path, short_app, tmp_path
+):
+    from scperturb_modules.cli import _benchmark
+
+    args = ["--perturbation-key", "perturbation", "--prior", network_path, "--out", tmp_path / "results", *QUICK]
+    assert "no model 'magic'" in one_line(spm("benchmark", simulated_path, *args, "--model", "magic"))
+    monkeypatch.setattr(_benchmark, "find_model", {"app": short_app}.__getitem__)
+    result = spm("benchmark", simulated_path, *args, "--model", "app")
+    assert result.exit_code == 0, result.output
+    assert "APP: trained anew in every split" in result.stdout
+    table = pd.read_csv(tmp_path / "results" / "leaderboard.csv")
+    assert {"APP", "Additive", "NoChange"} <= set(table["model"])
+    assert pd.read_csv(tmp_path / "results" / "errors.csv").empty
+    assert list((tmp_path / "results" / "predictions").rglob("*APP*"))
 
 
 def test_raw_counts_and_a_split_of_the_screen_are_used(spm, simulated, tmp_path):

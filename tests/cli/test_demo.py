@@ -1,5 +1,6 @@
 import functools
 
+import pandas as pd
 import pytest
 
 from scperturb_modules.cli import _demo
@@ -7,8 +8,9 @@ from scperturb_modules.cli._output import InputError
 
 
 @pytest.fixture
-def small_demo(monkeypatch):
+def small_demo(monkeypatch, short_app):
     """The demo on the smallest simulated screen."""
+    monkeypatch.setattr(_demo, "find_model", {"APP": short_app}.__getitem__)
     small = functools.partial(_demo.demo_benchmark, preset="tiny", n_folds=2, n_boot=100)
     monkeypatch.setattr(_demo, "demo_benchmark", small)
 
@@ -20,6 +22,9 @@ def test_two_runs_give_the_same_tables_to_the_byte(spm, small_demo, tmp_path):
     assert str(out) in first.stdout and "spm benchmark SCREEN.h5ad" in first.stdout
     tables = {path.name: path.read_bytes() for path in [*out.glob("*.csv"), out / "verdict.txt"]}
     assert {"leaderboard.csv", "results.csv", "quality.csv"} <= set(tables)
+    models = set(pd.read_csv(out / "results.csv")["model"])
+    assert {"APP", "APP (gate off)", "AdditiveShrunk", "NoChange"} <= models
+    assert pd.read_csv(out / "errors.csv").empty
     again = spm("demo", "--out", out, "--overwrite")
     assert again.exit_code == 0, again.output
     assert again.stdout == first.stdout

@@ -20,11 +20,18 @@ def test_version(spm):
 def test_help_names_the_commands_and_how_to_begin(spm):
     result = spm("--help")
     assert result.exit_code == 0
-    for text in ("demo", "validate", "benchmark", "spm benchmark screen.h5ad --perturbation-key guide_ids"):
+    for text in (
+        "demo",
+        "validate",
+        "benchmark",
+        "fit",
+        "predict",
+        "spm benchmark screen.h5ad --perturbation-key guide_ids",
+    ):
         assert text in result.stdout
 
 
-@pytest.mark.parametrize("command", ["demo", "validate", "benchmark"])
+@pytest.mark.parametrize("command", ["demo", "validate", "benchmark", "fit", "predict"])
 def test_each_command_has_help(spm, command):
     assert spm(command, "--help").exit_code == 0
 

@@ -2,7 +2,15 @@ import pytest
 import torch
 
 from scperturb_modules._errors import DataError
-from scperturb_modules.train import require_device
+from scperturb_modules.train import is_first_process, require_device
+
+
+def test_one_process_is_the_first(monkeypatch):
+    from lightning.pytorch.utilities import rank_zero_only
+
+    assert is_first_process()
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    assert not is_first_process()
 
 
 def test_what_is_there_passes():

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import typer
@@ -26,16 +24,14 @@ def demo(out: option.Out = Path("results"), seed: option.Seed = 0, overwrite: op
     typer.echo("With your own screen:  spm benchmark SCREEN.h5ad --perturbation-key COLUMN --out DIR")
 
 
-def demo_benchmark(
-    *, seed: int, preset: str = "default", app: Mapping[str, Any] = MappingProxyType({}), **settings: Any
-) -> Any:
+def demo_benchmark(*, seed: int, preset: str = "default", **settings: Any) -> Any:
     """Pairs of measured genes, then genes never measured, with a network that lacks some of them.
 
-    ``app`` are settings of APP; ``settings`` go to ``spm.tl.benchmark``.
+    ``settings`` go to ``spm.tl.benchmark``.
     """
     from scperturb_modules import baselines, datasets, tl
 
-    model = functools.partial(find_model("APP"), **app)
+    model = find_model("APP")
     predictors: dict[str, Any] = {one.name: one for one in baselines.ALL}
     predictors |= {"APP": model, "APP (gate off)": functools.partial(model, gate=False)}
     with working("Simulating a screen"):

@@ -58,7 +58,7 @@ def fit(
     asked_devices = parsed_devices(devices)
     priors = read_priors(prior or [])
     cls = find_model(model)
-    from scperturb_modules.train import require_device
+    from scperturb_modules.train import is_first_process, require_device
 
     require_device(accelerator, asked_devices)
     adata = labelled_screen(screen, perturbation_key, control=control, sep=sep, guide_table=guide_table)
@@ -72,9 +72,10 @@ def fit(
         built = cls(adata, priors=priors or None, preset=preset.value, seed=seed, **settings)
     epochs = {} if max_epochs is None else {"max_epochs": max_epochs}
     built.train(accelerator=accelerator, devices=asked_devices, **epochs)
-    built.save(out, overwrite=True)  # looked at before: empty, or an older model that is to be replaced
-    typer.echo(built.summary())
-    typer.echo(f"Model: {out}\nPredict with it:  spm predict {out} --condition A+B --out prediction.h5ad")
+    if is_first_process():
+        built.save(out, overwrite=True)  # looked at before: empty, or an older model that is to be replaced
+        typer.echo(built.summary())
+        typer.echo(f"Model: {out}\nPredict with it:  spm predict {out} --condition A+B --out prediction.h5ad")
 
 
 def parsed_devices(text: str) -> str | int | list[int]:

@@ -130,7 +130,7 @@ def write_prediction(prediction: AnnData, out: Path) -> None:
 def show_prediction(prediction: AnnData, model: Any) -> None:
     """A line per condition: what was known of it, how far the network is trusted, the genes that change most."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in ("Condition", "Seen", "Status", "Gate", f"Up (+) and down (-), {N_TOP} genes each"):
+    for name in ("Condition", "Seen", "Status", "Gate", "Changes most (+ up, - down)"):
         table.add_column(name, overflow="fold")
     for row in prediction.obs_names[:MOST_ROWS]:
         facts = prediction.obs.loc[row]
@@ -147,8 +147,8 @@ def show_prediction(prediction: AnnData, model: Any) -> None:
     nowhere = _known_nowhere(prediction, model)
     if nowhere:
         typer.echo(
-            f"spm: note: {len(nowhere)} genes are known neither from the screen nor from a prior, so nothing specific "
-            f"is predicted for them: {name_some(nowhere)}",
+            f"spm: note: known neither from the screen nor from a prior, so that nothing specific to it is predicted: "
+            f"{name_some(nowhere)}",
             err=True,
         )
 

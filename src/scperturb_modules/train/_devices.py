@@ -1,8 +1,9 @@
-"""Whether the device that was asked for is there: told before anything slow is done."""
+"""Where training runs: whether the device that was asked for is there, and which of several processes writes."""
 
 from __future__ import annotations
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from scperturb_modules._errors import DataError
@@ -35,3 +36,14 @@ def require_device(accelerator: str = "auto", devices: int | str | list[int] = "
             f"accelerator={accelerator!r} with devices={devices!r} cannot be used here ({said[0]}). accelerator='auto' "
             "takes what there is."
         ) from error
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes, of several that train on a device each.
+
+    Examples
+    --------
+    >>> is_first_process()
+    True
+    """
+    return bool(rank_zero_only.rank == 0)

@@ -93,13 +93,21 @@ class SlowMember:
             states.append(sum(alpha[i] * self.h[i] for i in range(len(self.h))))
         return np.concatenate(states), np.mean(alphas, axis=0)
 
-    def state(self, tokens, context):
+    def context(self, tokens, n_genes, covariate):
+        context = sum(tokens, np.zeros(self.settings.d))
+        if self.settings.context in ("mean", "mean+count"):
+            context = context / n_genes
+        if "covariate.weight" in self.arrays:
+            context = context + self.linear("covariate", covariate)
+        return context
+
+    def state(self, tokens, context, skip):
         """What the head reads, of any number of genes, none included."""
         if self.settings.attention == "context":
-            blocks, alpha = [context], None
+            blocks, alpha = [skip], None
         else:
             attended, alpha = self.attend(context)
-            blocks = [attended, context] if self.settings.context_skip else [attended]
+            blocks = [attended, skip] if self.settings.context_skip else [attended]
         if self.settings.context in ("mean+count", "interaction"):
             blocks.append([float(min(len(tokens), 3) == n) for n in (1, 2, 3)])
         if self.settings.context == "interaction":
@@ -121,32 +129,30 @@ class SlowMember:
     def answer(self, row):
         """Residual (G,), inner gate, attention (N,) or None."""
         tokens = self.tokens(row)
-        context = sum(tokens)
-        if self.settings.context in ("mean", "mean+count"):
-            context = context / len(tokens)
         covariate = self.shape.covariates[row["context"]].numpy()
-        if "covariate.weight" in self.arrays:
-            context = context + self.linear("covariate", covariate)
-        state, alpha = self.state(tokens, context)
+        unmeasured = [(1 - seen) * token for token, seen in zip(tokens, row["measured"], strict=True)]
+        context, skip = (self.context(each, len(tokens), covariate) for each in (tokens, unmeasured))
+        state, alpha = self.state(tokens, context, skip)
         residual = self.head(state)
         if self.settings.center_control:
-            residual = residual - self.head(self.state([], np.zeros(self.settings.d))[0])
+            nothing = np.zeros(self.settings.d)
+            residual = residual - self.head(self.state([], nothing, nothing)[0])
         if self.settings.scale_parts:
             for k in range(len(tokens)):
-                residual = residual + self.part_factor(tokens, k) * self.part(row, k)
+                residual = residual + self.part_factor(tokens, unmeasured, k) * self.part(row, k)
         return residual, self.gate(row, covariate), alpha
 
     def part(self, row, k):
         return row["measured_part" if row["measured"][k] else "expected_part"][k]
 
-    def part_factor(self, tokens, k):
+    def part_factor(self, tokens, unmeasured, k):
         others = [token for j, token in enumerate(tokens) if j != k]
         if self.settings.context == "interaction":
             own = self.linear("products", tokens[k])
             said = sum((own * self.linear("products", token) for token in others), np.zeros_like(own))
         else:
             said = sum(others, np.zeros(self.settings.d))
-        return self.linear("part_scale", [*tokens[k], *said])[0]
+        return self.linear("part_scale", [*unmeasured[k], *said])[0]
 
     def gate(self, row, covariate):
         if not self.settings.inner_gate:

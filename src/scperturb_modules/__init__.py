@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from scperturb_modules import baselines, datasets, metrics, models, pl, pp, priors, tl
     from scperturb_modules.models import load
+    from scperturb_modules.models.app import APP
 
 __version__ = version("scperturb_modules")
 
 _SUBPACKAGES = ("baselines", "datasets", "metrics", "models", "pl", "pp", "priors", "tl")
-_FROM = {"load": "scperturb_modules.models"}
+_FROM = {"APP": "scperturb_modules.models.app", "load": "scperturb_modules.models"}
 
-__all__ = ["__version__", "baselines", "datasets", "load", "metrics", "models", "pl", "pp", "priors", "tl"]
+__all__ = ["APP", "__version__", "baselines", "datasets", "load", "metrics", "models", "pl", "pp", "priors", "tl"]
 
 
 def __getattr__(name: str) -> Any:

@@ -52,7 +52,7 @@ class PairFit:
         return cls(tuple(rows), np.array(sums).reshape(shape), data.delta[rows].reshape(shape))
 
     def factor(self, *, without: int | None = None) -> float:
-        """Least-squares factor, over all pairs or all but one row; 1 with fewer than ten pairs or without any effect."""
+        """Least-squares factor over all pairs, or all but one row; 1 with fewer than ten pairs or without effects."""
         kept = self._kept(without)
         if kept.sum() < MIN_PAIRS or not self._square[kept].sum() > 0:
             return 1.0
@@ -185,7 +185,7 @@ class Anchor:
         return (len(genes) - 1) * fit.offset(without=self._row(genes, context))
 
     def settings(self) -> dict[str, Any]:
-        """Fitted factors and offsets (their L2 norm) and chosen neighbours, per source of training conditions, as plain values."""
+        """Fitted factors, L2 norms of offsets and chosen neighbours, per source of training conditions, as plain values."""
         factor = {source_name(source): fit.factor() for source, fit in self._pairs.items()}
         offset = {source_name(source): float(np.linalg.norm(fit.offset())) for source, fit in self._pairs.items()}
         n_pairs = {source_name(source): len(fit.rows) for source, fit in self._pairs.items()}

@@ -37,6 +37,11 @@ class Members:
         """(P, M)."""
         return ~self.held_out
 
+    @property
+    def left_out_by_all(self) -> NDArray[np.bool_]:
+        """(P,) rows of the validation part."""
+        return np.asarray(self.held_out.all(axis=1), dtype=bool)
+
 
 def deal_members(
     names: Sequence[str],

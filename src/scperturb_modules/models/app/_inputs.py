@@ -47,19 +47,16 @@ class Nodes:
     perturbed: NDArray[np.bool_]
 
     @classmethod
-    def of(
-        cls, data: TrainingData, networks: Mapping[str, Network], tables: Mapping[str, pd.DataFrame]
-    ) -> Nodes:
+    def of(cls, data: TrainingData, networks: Mapping[str, Network], tables: Mapping[str, pd.DataFrame]) -> Nodes:
         """Collect them; a network without any gene of the screen is an error."""
         perturbed = {gene for row in data.genes for gene in row}
         own = set(data.var_names) | perturbed
         for network in networks.values():
             overlap_error(network, own)
-        connected = {
-            gene for network in networks.values() for gene in set(network.genes) - set(network.isolated)
-        }
+        connected = {gene for network in networks.values() for gene in set(network.genes) - set(network.isolated)}
         described = {gene for table in tables.values() for gene in table.dropna().index}
-        names = tuple(sorted(own | connected | described))
+        named = {gene for network in networks.values() for gene in network.genes}
+        names = tuple(sorted(own | named | described))
         groups = (set(data.var_names), connected, described, perturbed)
         return cls(names, *(np.array([name in group for name in names], dtype=bool) for group in groups))
 
@@ -97,7 +94,7 @@ def make_shape(
         All settings.
     """
     target = arrays["target"].astype(np.float64)
-    anchor = _own_parts(arrays).sum(axis=1)
+    anchor = _own_parts(arrays).sum(axis=1) + arrays["offset"]
     pool = {"all": nodes.measured | nodes.connected, "measured": nodes.measured, "connected": nodes.connected}
     inside = pool[settings.pool]
     if not inside.any():
@@ -107,9 +104,7 @@ def make_shape(
         for rows in members.trains.T
     ]
     return AppShape(
-        adjacencies=tuple(
-            matrix for network in networks.values() for matrix in _relations(network, nodes.names)
-        ),
+        adjacencies=tuple(matrix for network in networks.values() for _, matrix in relations_of(network, nodes.names)),
         tables=_feature_tables(training, data, nodes, tables, settings),
         known=torch.tensor(_known(data, nodes, members)),
         outside=torch.tensor(~inside),
@@ -146,12 +141,18 @@ def _responses(data: TrainingData, arrays: Arrays) -> NDArray:
     return measured if len(measured) > len(singles) else singles if len(singles) else data.delta
 
 
-def _relations(network: Network, names: Sequence[str]) -> list[sparse.csr_array]:
-    """One relation for an undirected network, two for a directed one (with and against the arrow), both signs apart."""
+def relations_of(network: Network, names: Sequence[str]) -> list[tuple[str, sparse.csr_array]]:
+    """Name and (N, N) matrix, entry (i, j) for what i hears from j, of each relation of a network.
+
+    One for an undirected network, two for a directed one (with and against the arrow), both signs apart.
+    """
     if np.any(network.weight < 0):
-        return [matrix for part in network.split_signs() for matrix in _relations(part, names)]
+        return [one for part in network.split_signs() for one in relations_of(part, names)]
     forward = network.adjacency(names)
-    return [forward, sparse.csr_array(forward.T)] if network.directed else [forward]
+    if not network.directed:
+        return [(network.name, forward)]
+    # adjacency holds source -> target in (source, target); a target hears its sources
+    return [(f"{network.name} with the arrow", sparse.csr_array(forward.T)), (f"{network.name} against it", forward)]
 
 
 def _known(data: TrainingData, nodes: Nodes, members: Members) -> NDArray[np.bool_]:

@@ -25,31 +25,96 @@ from scperturb_modules._conditions import (
     row_name,
 )
 from scperturb_modules._errors import ScreenWarning
-from scperturb_modules.baselines import Anchor, as_tables
+from scperturb_modules.baselines import Anchor
+from scperturb_modules.baselines._prediction import Response
 from scperturb_modules.baselines._training import control_label
 from scperturb_modules.dataloaders import ConditionDataModule, PseudobulkDataset
 from scperturb_modules.models._base import NetworkAnswer, PerturbationModel
 from scperturb_modules.models._gate import CLOSED, TOO_FEW, Gate, LeftOut, fit_gates, gates_from_plain, gates_to_plain
 from scperturb_modules.models.app._attention import total_variation
 from scperturb_modules.models.app._folds import Members, deal_members
-from scperturb_modules.models.app._inputs import Nodes, make_shape
+from scperturb_modules.models.app._inputs import Nodes, make_shape, relations_of
 from scperturb_modules.models.app._module import AppModule, AppShape
 from scperturb_modules.models.app._rows import Arrays, PartTable, row_arrays
 from scperturb_modules.models.app._settings import AppSettings, settings_of
 from scperturb_modules.nn import effect_weights
+from scperturb_modules.priors import spectral_embedding
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 CHUNK = 32
-"""Rows that go through the network together in prediction. Always as many, padded, so that a row's numbers do not depend
-on what else was asked."""
+"""Rows that go through the network together in prediction. Always as many, padded, so that a row's numbers do not
+depend on what else was asked."""
 
 _PAIR_BY_MEASURED = (PAIR_0OF2, PAIR_1OF2, PAIR_2OF2)
 
 
 class APP(PerturbationModel):
-    """Predict changes of expression from gene networks, attention over all genes, and measured singles."""
+    """Predict changes of expression from gene networks, attention over all genes, and measured singles.
+
+    Genes get embeddings by message passing over networks; the perturbed genes of a condition make a context; attention
+    from it over all genes, products of the genes' embeddings and the context of unmeasured genes tell the response. It
+    is added to an anchor, the shrunken sum of measured singles (for unmeasured ones of their nearest neighbours in the
+    priors), times a factor that is fitted on conditions which the network has not seen. Where the network has nothing
+    to add, the factor is 0 and the prediction is the anchor.
+
+    Parameters
+    ----------
+    adata
+        A screen after :meth:`setup_anndata` or :meth:`setup_mudata`; ``X`` (or ``layer``) is log1p of counts per
+        10,000. Only its training side is read. Or a training pseudobulk.
+    priors
+        Gene networks (edge tables with ``source``, ``target``, ``weight``, or ``spm.priors.Network``) and gene x
+        feature tables: one, a list, or a mapping from names. Without any there is no message passing.
+    preset
+        ``"tool"``: everything above. ``"paper"``: the published network alone (message passing, additive attention,
+        linear decoder; no anchor, no gate, one member).
+    seed
+        Of all draws; the same seed gives the same numbers.
+    **settings
+        Fields of :class:`~scperturb_modules.models.app.AppSettings`; they win over the preset. The ablations are among
+        them: ``embedding="random"`` or ``"identity"`` (no message passing), ``attention="context"`` or ``"static"``,
+        ``head="mlp"``, ``anchor="zero"``, ``gate=False``.
+
+    Attributes
+    ----------
+    gates
+        After training: regime to the fitted gate, with the number of left-out conditions, gain and standard error.
+    attention_tv
+        After training: mean total variation of attention between training perturbations, 0 to 1.
+    nodes
+        The genes that the network knows, and what is known of each.
+
+    Notes
+    -----
+    The unit of learning is a condition in a context: its change of mean log1p expression against matched controls. The
+    members of the ensemble are one batched module. ``n_members`` of them learn from every training condition; 2 x
+    ``n_folds`` further ones leave out a fold of genes or of combinations each: their loss on what they left out chooses
+    the epoch, and their predictions of it fit the gates.
+
+    The equations of the paper are lost in its published text and its numbers are said by the paper itself to be
+    made up; only the architecture is taken from it. Attention weights are no proof of regulation: compare them with
+    those of permuted networks (:func:`scperturb_modules.tl.attention_enrichment`).
+
+    Raises
+    ------
+    DataError
+        A network shares no gene with the screen; settings that contradict each other.
+    TypeError
+        A setting that does not exist.
+
+    Examples
+    --------
+    >>> import scperturb_modules as spm
+    >>> adata = spm.datasets.simulate("tiny", seed=0)
+    >>> network = adata.uns["scperturb_modules"]["simulation"]["graph_partial"]
+    >>> spm.APP.setup_anndata(adata)
+    >>> model = spm.APP(adata, priors=[network], n_members=1, n_folds=2)
+    >>> model.train(max_epochs=2)
+    >>> model.predict(["G01+G02"]).shape
+    (1, 80)
+    """
 
     key: ClassVar[str] = "app"
     options: ClassVar[tuple[str, ...]] = ("preset", "seed", *(field.name for field in fields(AppSettings)))
@@ -57,15 +122,22 @@ class APP(PerturbationModel):
     def __init__(
         self, adata: AnnData, *, priors: Any = None, preset: str = "tool", seed: int = 0, **settings: Any
     ) -> None:
-        self.preset, self.settings = preset, settings_of(preset, settings)
+        chosen = settings_of(preset, settings)
         super().__init__(adata, priors=priors, seed=seed)
-        vars(self).update(asdict(self.settings))
+        self.preset, self.settings = preset, chosen
+        for name, value in asdict(chosen).items():
+            setattr(self, name, value)
+        self.returns_measured = chosen.anchor != "zero"
         self.gates: dict[str, Gate] = {}
         self.attention_tv: float | None = None
+        self.relation_weights: dict[str, float] = {}
+        self._predictor: AppModule | None = None
         self._control = control_label(self.training)
         self._parts = PartTable(self._anchor_of_choice(), self.settings.anchor)
-        tables = as_tables(priors)
-        self.nodes = Nodes.of(self.data, self.networks, tables)
+        # networks stand among them as their spectral embedding
+        tables = {name: prior for name, prior in self.priors.items() if name not in self.networks}
+        tables |= {f"{name} (spectral)": spectral_embedding(one, clip=True) for name, one in self.networks.items()}
+        self.nodes = Nodes.of(self.data, self.networks, self.tables)
         self._node_of = self.nodes.number
         self._members = self._deal()
         self._arrays = self._training_arrays()
@@ -112,12 +184,10 @@ class APP(PerturbationModel):
 
     def _judged(self) -> NDArray[np.bool_]:
         """(P, M) which left-out rows tell the epoch: singles of unseen genes, and combinations of measured genes."""
-        hides = np.array([bool(genes) for genes in self._members.hidden_genes])
+        hides: NDArray[np.bool_] = np.array([bool(genes) for genes in self._members.hidden_genes], dtype=bool)
         is_fold = np.arange(len(hides)) >= self._members.n_members
-        single = (self.data.order == 1)[:, None]
-        right_kind = np.where(single, hides, is_fold & ~hides)
-        validation = self._members.held_out[:, : self._members.n_members].any(axis=1)[:, None]
-        return self._members.held_out & (right_kind | validation)
+        right_kind = np.where(self.data.order[:, None] == 1, hides, is_fold & ~hides)
+        return self._members.held_out & (right_kind | self._members.left_out_by_all[:, None])
 
     def _arrays_of(self, rows: Sequence[Row], *, training: bool = False) -> Arrays:
         order = max((len(genes_of(condition, control=self._control)) for condition, _ in rows), default=1)
@@ -125,11 +195,24 @@ class APP(PerturbationModel):
             rows, self._parts, self._node_of, order=max(order, 2), control=self._control, training=training
         )
 
+    @property
+    def _relation_names(self) -> list[str]:
+        """Names of the networks as they are aggregated; a directed one counts twice."""
+        return [name for network in self.networks.values() for name, _ in relations_of(network, self.nodes.names)]
+
     def _seeded_module(self, shape: AppShape) -> AppModule:
         """The module; its first weights depend on the seed alone, and the caller's random state stays as it was."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return AppModule(shape, self.settings)
+
+    def train(self, max_epochs: int = 100, **kwargs: Any) -> None:
+        """Train; arguments are those of :meth:`PerturbationModel.train`.
+
+        Gradients are clipped at a norm of 1 for each member on average: ``gradient_clip=`` is of all together.
+        """
+        kwargs.setdefault("gradient_clip", self.module.n_members**-0.5)
+        super().train(max_epochs, **kwargs)
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -153,6 +236,7 @@ class APP(PerturbationModel):
         self.gates = fit_gates(self._left_out()) if self.settings.gate else {}
         self._predictor = None
         self._attend_to_training()
+        self._weigh_relations()
 
     def _left_out(self) -> LeftOut:
         """Predict every left-out row by the members that did not see it, under every regime that it can stand for."""
@@ -175,16 +259,16 @@ class APP(PerturbationModel):
     def _ways_to_leave_out(self) -> list[tuple[frozenset[str], NDArray[np.bool_]]]:
         """Genes that count as not measured, and (P, M) which rows to judge by which members."""
         members = self._members
-        validation = members.held_out[:, : members.n_members].any(axis=1)
+        validation = members.left_out_by_all[:, None]
         ways = []
         for hidden in dict.fromkeys(members.hidden_genes):
-            same = np.array([one == hidden for one in members.hidden_genes])
+            same: NDArray[np.bool_] = np.array([one == hidden for one in members.hidden_genes], dtype=bool)
             if not hidden:
                 # pairs of measured genes; what the user calls validation is judged by all members
-                combinations = members.held_out & same & (self.data.order > 1)[:, None]
-                ways.append((hidden, combinations | (members.held_out & same & validation[:, None])))
+                combination = self.data.order[:, None] > 1
+                ways.append((hidden, members.held_out & same & (combination | validation)))
             else:
-                ways.append((hidden, members.held_out & same & ~validation[:, None]))
+                ways.append((hidden, members.held_out & same & ~validation))
         return ways
 
     def _judge(
@@ -218,11 +302,18 @@ class APP(PerturbationModel):
         self.attention_tv = total_variation(attention.mean(dim=0))
         if self.attention_tv < keys.LOW_ATTENTION_TV and self.settings.attention == "all":
             warnings.warn(
-                f"APP: attention hardly depends on the perturbation (TV = {self.attention_tv:.3f}); do not read it as an "
-                "explanation.",
+                f"APP: attention hardly depends on the perturbation (TV = {self.attention_tv:.3f}); do not read it as "
+                "an explanation.",
                 ScreenWarning,
                 stacklevel=2,
             )
+
+    def _weigh_relations(self) -> None:
+        """Mean weight of each network, over members and connected genes."""
+        with torch.no_grad():
+            weights = self._members_only().nodes.relation_weights()
+        if weights is not None:
+            self.relation_weights = dict(zip(self._relation_names, weights.mean(dim=0).tolist(), strict=True))
 
     # -- prediction --------------------------------------------------------------------------------------------------
 
@@ -263,8 +354,7 @@ class APP(PerturbationModel):
             residual=mean,
             gate=gates,
             status=tuple(status),
-            tables={} if self.module.attention is None else self._attention_record(attention, rows),
-            obsm={},
+            **({} if self.module.attention is None else self._attention_record(attention)),
         )
 
     def _gate_of(self, regime: str) -> Gate:
@@ -277,26 +367,91 @@ class APP(PerturbationModel):
         for gene in genes_of(row[0], control=self._control):
             number = self._node_of[gene]
             if not self.nodes.connected[number] and self.networks:
-                said.append("isolated" if self.nodes.measured[number] or not self.nodes.described[number] else "prior_only")
+                said.append(
+                    "isolated" if self.nodes.measured[number] or not self.nodes.described[number] else "prior_only"
+                )
         if self.settings.gate and not self._gate_of(regime).fitted:
             said.append(TOO_FEW)
         return ";".join(dict.fromkeys(said))
 
-    def _attention_record(self, attention: torch.Tensor, rows: Sequence[Row]) -> dict[str, Any]:
+    def _attention_record(self, attention: torch.Tensor) -> dict[str, Any]:
         return {
-            keys.ATTENTION: attention.mean(dim=0).cpu().numpy(),
-            keys.ATTENTION_SD: attention.std(dim=0, correction=0).cpu().numpy(),
-            keys.ATTENTION_TV: float(self.attention_tv or 0.0),
+            "obsm": {
+                keys.ATTENTION: attention.mean(dim=0).cpu().numpy(),
+                keys.ATTENTION_SD: attention.std(dim=0, correction=0).cpu().numpy(),
+            },
+            "tables": {
+                keys.ATTENTION_NODES: np.array(self.nodes.names, dtype=str),
+                keys.ATTENTION_TV: float(self.attention_tv or 0.0),
+            },
         }
+
+    def _anchor_responses(self, rows: Sequence[Row]) -> list[Response]:
+        if self.settings.anchor == "auto":
+            return super()._anchor_responses(rows)
+        if self.settings.anchor == "mean":
+            return [self._parts.anchor.of(genes_of(one, control=self._control), context) for one, context in rows]
+        return [self._plain_anchor(row) for row in rows]
+
+    def _plain_anchor(self, row: Row) -> Response:
+        """Sum of measured singles, and 0 for the others."""
+        genes = genes_of(row[0], control=self._control)
+        measured = [self._parts.measured(gene, row[1]) for gene in genes]
+        known = [one for one in measured if one is not None]
+        total = np.sum(known, axis=0) if known else np.zeros(len(self.data.var_names))
+        total = self._parts.factor(genes, row[1]) * total + self._parts.offset(genes, row[1])
+        return Response(total, "shrunken" if known else "zero")
+
+    def get_attention(self, conditions: Sequence[str], *, n_top: int | None = None) -> pd.DataFrame:
+        """Attention of conditions over the genes of the networks, averaged over members.
+
+        Parameters
+        ----------
+        conditions
+            As in :meth:`predict`.
+        n_top
+            Keep the genes that are among so many of any condition; None: all.
+
+        Returns
+        -------
+        DataFrame
+            Rows as in :meth:`predict`, a column per gene, float32; rows sum to 1 over all genes.
+
+        Raises
+        ------
+        ValueError
+            The model has no attention (``attention="context"``).
+        """
+        if self.module.attention is None:
+            raise ValueError('This model has no attention; build it with attention="all".')
+        prediction = self.predict(conditions, store=False)
+        table = pd.DataFrame(
+            prediction.obsm[keys.ATTENTION], index=prediction.obs_names, columns=list(self.nodes.names)
+        )
+        if n_top is None:
+            return table
+        kept = np.unique(np.argsort(-table.to_numpy(), axis=1, kind="stable")[:, :n_top])
+        return table.iloc[:, kept]
+
+    def get_gene_embedding(self, *, member: int = 0) -> pd.DataFrame:
+        """Embeddings of all genes of one member, nodes x d; members have coordinates of their own."""
+        with torch.no_grad():
+            h, _ = self._members_only().node_states()
+        return pd.DataFrame(h[member].cpu().numpy(), index=list(self.nodes.names))
 
     # -- saving ------------------------------------------------------------------------------------------------------
 
     def _fitted(self) -> dict[str, Any]:
-        return {"gates": gates_to_plain(self.gates), "attention_tv": self.attention_tv}
+        return {
+            "gates": gates_to_plain(self.gates),
+            "attention_tv": self.attention_tv,
+            "relation_weights": self.relation_weights,
+        }
 
     def _restore(self, fitted: Mapping[str, Any]) -> None:
         self.gates = gates_from_plain(fitted["gates"])
         self.attention_tv = fitted["attention_tv"]
+        self.relation_weights = dict(fitted["relation_weights"])
         self._predictor = None
 
 

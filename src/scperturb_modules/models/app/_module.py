@@ -195,17 +195,19 @@ class AppModule(BaseModuleClass):
         """Response of B conditions, without the anchor."""
         h, keys = self.node_states()
         tokens = self._tokens(rows, h) * rows.present[None, :, :, None]
-        context = self._context(rows, tokens)
+        # what a measured single says of its own gene is in the anchor: the head reads of it in products alone
+        unmeasured = tokens * (1 - rows.measured)[..., None]
+        context, skip = self._context(rows, tokens), self._context(rows, unmeasured)
         products = None if self.products is None else self.products(tokens)
-        state, alpha = self._state(rows, context, products, h, keys)
+        state, alpha = self._state(rows, context, skip, products, h, keys)
         residual = self.head(state)
         if self.settings.center_control:
             nothing = torch.zeros_like(context[:, :1])
             empty = None if products is None else torch.zeros_like(products[:, :1])
-            state_0, _ = self._state(None, nothing, empty, h, keys)
+            state_0, _ = self._state(None, nothing, nothing, empty, h, keys)
             residual = residual - self.head(state_0)
         if self.part_scale is not None:
-            residual = residual + self._rescaled_parts(rows, tokens, products)
+            residual = residual + self._rescaled_parts(rows, tokens, unmeasured, products)
         return Answer(residual, self._gate(rows, residual), alpha)
 
     def _tokens(self, rows: Rows, h: Tensor) -> Tensor:
@@ -232,13 +234,19 @@ class AppModule(BaseModuleClass):
         return context
 
     def _state(
-        self, rows: Rows | None, context: Tensor, products: Tensor | None, h: Tensor, keys: Tensor | None
+        self,
+        rows: Rows | None,
+        context: Tensor,
+        skip: Tensor,
+        products: Tensor | None,
+        h: Tensor,
+        keys: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
         """(M, B, width) of what the head reads; ``rows`` None stands for no perturbation."""
-        blocks, alpha = [context], None
+        blocks, alpha = [skip], None
         if self.attention is not None:
             attended, alpha = self.attention(context, h, keys)
-            blocks = [attended, context] if self.settings.context_skip else [attended]
+            blocks = [attended, skip] if self.settings.context_skip else [attended]
         if self.settings.context in ("mean+count", "interaction"):
             count = torch.zeros_like(context[..., :COUNTS]) if rows is None else _one_hot(rows.present.sum(dim=1), 1)
             blocks.append(count.to(context.dtype).expand(self.n_members, -1, -1))
@@ -247,14 +255,14 @@ class AppModule(BaseModuleClass):
             blocks.append(0.5 * (products.sum(dim=2).square() - products.square().sum(dim=2)))
         return torch.cat(blocks, dim=-1), alpha
 
-    def _rescaled_parts(self, rows: Rows, tokens: Tensor, products: Tensor | None) -> Tensor:
+    def _rescaled_parts(self, rows: Rows, tokens: Tensor, unmeasured: Tensor, products: Tensor | None) -> Tensor:
         """(M, B, G): each gene's part of the anchor times a factor that depends on the other genes."""
         assert self.part_scale is not None
         if products is None:
             others = tokens.sum(dim=2, keepdim=True) - tokens
         else:
             others = products * (products.sum(dim=2, keepdim=True) - products)
-        return rows.total(self.part_scale(torch.cat([tokens, others], dim=-1))[..., 0])
+        return rows.total(self.part_scale(torch.cat([unmeasured, others], dim=-1))[..., 0])
 
     def _gate(self, rows: Rows, residual: Tensor) -> Tensor:
         """(M, B) in (0, 1): how much of the residual to believe, by how much of the condition was measured."""
@@ -309,7 +317,7 @@ class AppModule(BaseModuleClass):
             tensors["expected_part"],
             tensors["context"],
         )
-        return rows, rows.total(present[None])
+        return rows, rows.total(present[None]) + tensors["offset"]
 
     def _training_loss(self, tensors: Mapping[str, Tensor], difference: Tensor, step: Tensor) -> LossOutput:
         error = squared_error(difference - step, tensors["gene_weight"]) / self.scale

@@ -45,6 +45,10 @@ class PartTable:
         """What the sum of the parts is multiplied by."""
         return 1.0 if self.kind == "zero" else self.anchor.factor(genes, context)
 
+    def offset(self, genes: tuple[str, ...], context: str | None) -> NDArray:
+        """(G,) what is added to the sum."""
+        return np.zeros(self.n_genes) if self.kind == "zero" else self.anchor.offset(genes, context)
+
 
 def row_arrays(
     rows: Sequence[Row],
@@ -77,7 +81,8 @@ def row_arrays(
     -------
     dict
         ``node`` (P, k) int64; ``present``, ``measured`` (P, k) float32; ``measured_part``, ``expected_part``
-        (P, k, G) float32; ``context`` (P,) int64.
+        (P, k, G) and ``offset`` (P, G) float32, the anchor being the sum of parts plus the offset; ``context`` (P,)
+        int64.
     """
     data = parts.anchor.data
     n, shape = len(rows), (len(rows), order)
@@ -87,12 +92,14 @@ def row_arrays(
         "measured": np.zeros(shape, np.float32),
         "measured_part": np.zeros((*shape, parts.n_genes), np.float32),
         "expected_part": np.zeros((*shape, parts.n_genes), np.float32),
+        "offset": np.zeros((n, parts.n_genes), np.float32),
         "context": np.array([data.contexts.index(context) for _, context in rows], np.int64).reshape(n),
     }
     for i, (condition, context) in enumerate(rows):
         genes = genes_of(condition, control=control)
         own = data.index.get((condition, context)) if training else None
         factor = parts.factor(genes, context)
+        arrays["offset"][i] = parts.offset(genes, context)
         for k, gene in enumerate(genes):
             arrays["node"][i, k] = node_of[gene]
             arrays["present"][i, k] = 1

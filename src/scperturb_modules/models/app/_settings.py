@@ -134,7 +134,7 @@ class AppSettings:
     id_dropout: float = 0.5
     prior_dropout: float = 0.2
     edge_dropout: float = 0.1
-    gamma: float = 1.0
+    gamma: float = 0.0
     unknown: str = "anchor"
 
     def __post_init__(self) -> None:

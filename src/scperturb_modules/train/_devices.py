@@ -46,4 +46,5 @@ def is_first_process() -> bool:
     >>> is_first_process()
     True
     """
-    return bool(rank_zero_only.rank == 0)
+    # the decorator calls its function in the first process alone; in others it gives None
+    return bool(rank_zero_only(lambda: True)())

@@ -102,6 +102,17 @@ def test_a_training_combination_never_meets_its_own_change(name, changes, parts_
         assert not np.array_equal(clean["offset"][1], dirty["offset"][1])
 
 
+def test_a_pair_is_not_in_the_mean_that_stands_for_its_genes(changes, parts_of):
+    """In a screen without any single."""
+    pairs = {name: change for name, change in changes.items() if name.count("+") == 1}
+    poisoned = pairs | {"G00+G01": np.full(40, 1e3)}
+    rows = [("G00+G01", None), ("G00+G02", None)]
+    clean, dirty = (arrays_of(rows, parts_of(one, with_prior=False), training=True) for one in (pairs, poisoned))
+    np.testing.assert_array_equal(clean["expected_part"][0], dirty["expected_part"][0])
+    assert clean["expected_part"][0, :2].any(axis=1).all()
+    assert not np.array_equal(clean["expected_part"][1], dirty["expected_part"][1])
+
+
 def test_the_factor_is_fitted_without_the_pair(changes, parts_of):
     parts = parts_of(changes)
     arrays = arrays_of([("G00+G01", None)], parts, training=True)

@@ -185,7 +185,7 @@ class Anchor:
         return (len(genes) - 1) * fit.offset(without=self._row(genes, context))
 
     def settings(self) -> dict[str, Any]:
-        """Fitted factors, L2 norms of offsets and chosen neighbours, per source of training conditions; plain values."""
+        """Fitted factors, L2 norms of offsets and chosen neighbours, per source of training conditions."""
         factor = {source_name(source): fit.factor() for source, fit in self._pairs.items()}
         offset = {source_name(source): float(np.linalg.norm(fit.offset())) for source, fit in self._pairs.items()}
         n_pairs = {source_name(source): len(fit.rows) for source, fit in self._pairs.items()}

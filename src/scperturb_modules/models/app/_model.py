@@ -339,7 +339,7 @@ class APP(PerturbationModel):
 
     def _members_only(self) -> AppModule:
         """The module without the fold members, which predict nothing but what they left out."""
-        if self._predictor is None:
+        if self._predictor is None or self._predictor.device != self.module.device:
             self._predictor = self.module.subset(slice(0, self._members.n_members))
         return self._predictor
 
@@ -440,6 +440,14 @@ class APP(PerturbationModel):
         return pd.DataFrame(h[member].cpu().numpy(), index=list(self.nodes.names))
 
     # -- saving ------------------------------------------------------------------------------------------------------
+
+    def _facts(self) -> dict[str, str]:
+        gates = [f"{regime} {gate.factor:.2f} (n = {gate.n})" for regime, gate in self.gates.items()]
+        weights = [f"{name} {weight:.2f}" for name, weight in self.relation_weights.items()]
+        facts = {"gates": ", ".join(gates), "weight of networks": ", ".join(weights) if len(weights) > 1 else ""}
+        if self.attention_tv is not None:
+            facts["attention"] = f"differs by {self.attention_tv:.2f} between perturbations (total variation)"
+        return facts
 
     def _fitted(self) -> dict[str, Any]:
         return {

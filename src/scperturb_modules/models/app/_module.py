@@ -202,8 +202,10 @@ class AppModule(BaseModuleClass):
         state, alpha = self._state(rows, context, skip, products, h, keys)
         residual = self.head(state)
         if self.settings.center_control:
-            nothing = torch.zeros_like(context[:, :1])
-            empty = None if products is None else torch.zeros_like(products[:, :1])
+            # the control of each cell type, or one for all
+            of = rows if self.covariate is not None else None
+            nothing = torch.zeros_like(context[:, :1]) if of is None else self._context(of, torch.zeros_like(tokens))
+            empty = None if products is None else torch.zeros_like(products[:, : nothing.shape[1]])
             state_0, _ = self._state(None, nothing, nothing, empty, h, keys)
             residual = residual - self.head(state_0)
         if self.part_scale is not None:

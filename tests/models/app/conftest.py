@@ -1,4 +1,4 @@
-"""Small networks with random weights, batches of conditions for them, and the slow forms they are compared with."""
+"""Small networks with random weights and their slow forms; a small screen, and APP trained on it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import sparse
 
+import scperturb_modules as spm
 from scperturb_modules.models.app._module import AppModule, AppShape
 from scperturb_modules.models.app._settings import settings_of
 
@@ -147,3 +149,70 @@ def no_dropout():
 def make_training():
     """A training pseudobulk with given changes: name of row -> (G,) vector."""
     return _loaded("scperturb_trainings", TESTS / "baselines" / "conftest.py").build_training
+
+
+HELD_OUT = ("G12", "G49", "G02+G10", "G10+G21", "G12+G70", "G29+G49", "G12+G49")
+SMALL = {"d": 8, "rank": 6, "n_members": 2, "n_folds": 3}
+
+
+def draw_screen(*, seed=1, val=(), **settings):
+    """A simulated screen, set up: 12 singles and 18 pairs; test conditions of every regime.
+
+    G12 is perturbed in the test part only and not measured; G49 is in no network.
+    """
+    adata = spm.datasets.simulate(
+        "tiny", seed=seed, **{"n_perturbable": 12, "n_pairs": 18, "n_cells": 25, "n_controls": 80, **settings}
+    )
+    adata = adata[:, adata.var_names != "G12"].copy()
+    parts = dict.fromkeys(HELD_OUT, "test") | dict.fromkeys(val, "val")
+    labels = adata.obs["perturbation"].astype(str)
+    is_truth = (labels == "control") & (np.arange(adata.n_obs) % 3 == 0)
+    adata.obs["split"] = np.where(is_truth, "test", labels.map(parts).fillna("train"))
+    spm.APP.setup_anndata(adata, cell_type_key="cell_type" if "cell_type" in adata.obs else None)
+    return adata
+
+
+def network_of(adata, *, seed=0):
+    """The simulated network with an unmeasured gene more, and a table that has a gene of its own, T01."""
+    edges = adata.uns["scperturb_modules"]["simulation"]["graph_partial"]
+    edges = pd.concat([edges, pd.DataFrame({"source": ["X01"], "target": ["G02"], "weight": [1.0]})])
+    edges.attrs["name"] = "graph"
+    genes = ["G02", "G10", "G12", "G24", "G70", "T01"]
+    table = pd.DataFrame(np.random.default_rng(seed).normal(size=(6, 3)), index=genes, columns=["a", "b", "c"])
+    table.attrs["name"] = "table"
+    return [edges, table]
+
+
+def fitted(adata, *, max_epochs=3, train=None, **settings):
+    """APP, small, trained for a few epochs."""
+    settings = {"priors": network_of(adata), **SMALL, **settings}
+    model = spm.APP(adata, **settings)
+    model.train(max_epochs, **{"batch_size": 8, "lr": 0.01, "accelerator": "cpu", **(train or {})})
+    return model
+
+
+@pytest.fixture(scope="session")
+def make_screen():
+    return draw_screen
+
+
+@pytest.fixture(scope="session")
+def fit():
+    return fitted
+
+
+@pytest.fixture(scope="session")
+def priors_of():
+    return network_of
+
+
+@pytest.fixture(scope="session")
+def app_screen():
+    """Tests may read it; predictions are stored in it only where a test asks for it."""
+    return draw_screen()
+
+
+@pytest.fixture(scope="session")
+def app(app_screen):
+    """A trained model that tests may ask but not change."""
+    return fitted(app_screen)

@@ -52,7 +52,7 @@ class Nodes:
         perturbed = {gene for row in data.genes for gene in row}
         own = set(data.var_names) | perturbed
         for network in networks.values():
-            overlap_error(network, own)
+            overlap_error(network, sorted(own))
         connected = {gene for network in networks.values() for gene in set(network.genes) - set(network.isolated)}
         described = {gene for table in tables.values() for gene in table.dropna().index}
         named = {gene for network in networks.values() for gene in network.genes}

@@ -415,7 +415,8 @@ class APP(PerturbationModel):
         Returns
         -------
         DataFrame
-            Rows as in :meth:`predict`, a column per gene, float32; rows sum to 1 over all genes.
+            Rows as in :meth:`predict`, a column per gene, float32; rows sum to 1 over all genes. NaN in rows with a gene
+            that is known nowhere.
 
         Raises
         ------
@@ -425,12 +426,12 @@ class APP(PerturbationModel):
         if self.module.attention is None:
             raise ValueError('This model has no attention; build it with attention="all".')
         prediction = self.predict(conditions, store=False)
-        table = pd.DataFrame(
-            prediction.obsm[keys.ATTENTION], index=prediction.obs_names, columns=list(self.nodes.names)
-        )
+        nothing = np.full((prediction.n_obs, len(self.nodes.names)), np.nan, dtype=np.float32)
+        weights = prediction.obsm.get(keys.ATTENTION, nothing)  # not there if the network knows no row
+        table = pd.DataFrame(weights, index=prediction.obs_names, columns=list(self.nodes.names))
         if n_top is None:
             return table
-        kept = np.unique(np.argsort(-table.to_numpy(), axis=1, kind="stable")[:, :n_top])
+        kept = np.unique(np.argsort(-table.dropna().to_numpy(), axis=1, kind="stable")[:, :n_top])
         return table.iloc[:, kept]
 
     def get_gene_embedding(self, *, member: int = 0) -> pd.DataFrame:

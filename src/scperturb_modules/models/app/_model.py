@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -44,8 +44,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 CHUNK = 32
-"""Rows that go through the network together in prediction. Always as many, padded, so that a row's numbers do not
-depend on what else was asked."""
+"""Left-out rows that go through the network together."""
 
 _PAIR_BY_MEASURED = (PAIR_0OF2, PAIR_1OF2, PAIR_2OF2)
 
@@ -298,7 +297,7 @@ class APP(PerturbationModel):
         """How much attention depends on the perturbation; warn where it hardly does."""
         if self.module.attention is None:
             return
-        _, attention = self._run(self._arrays, len(self.data.rows))
+        _, attention = self._run(self._batch(self._arrays, np.array([row])) for row in range(len(self.data.rows)))
         self.attention_tv = total_variation(attention.mean(dim=0))
         if self.attention_tv < keys.LOW_ATTENTION_TV and self.settings.attention == "all":
             warnings.warn(
@@ -320,20 +319,23 @@ class APP(PerturbationModel):
     def _batch(self, arrays: Arrays, rows: NDArray[np.intp]) -> dict[str, torch.Tensor]:
         return {name: torch.as_tensor(values[rows], device=self.module.device) for name, values in arrays.items()}
 
-    def _run(self, arrays: Arrays, n: int) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
-        """Residuals (M, P, G), inner gates (M, P) and attention (M, P, N) of the members that saw everything."""
+    def _run(
+        self, batches: Iterable[dict[str, torch.Tensor]]
+    ) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """Residuals (M, P, G), inner gates (M, P) and attention (M, P, N) of the members that saw everything.
+
+        Of P batches of one row each: among others, a row's last bits depend on its place and on how many genes they
+        have, even in batches of one size.
+        """
         module = self._members_only()
         residual, gate, attention = [], [], []
-        for start in range(0, n, CHUNK):
-            rows = np.arange(start, min(start + CHUNK, n))
-            padded = np.concatenate([rows, np.zeros(CHUNK - len(rows), np.intp)])
+        for batch in batches:
             with torch.no_grad():
-                seen, _ = module.read(self._batch(arrays, padded))
-                answer = module.respond(seen)
-            residual.append(answer.residual[:, : len(rows)])
-            gate.append(answer.gate[:, : len(rows)])
+                answer = module.respond(module.read(batch)[0])
+            residual.append(answer.residual)
+            gate.append(answer.gate)
             if answer.attention is not None:
-                attention.append(answer.attention[:, : len(rows)])
+                attention.append(answer.attention)
         joined = torch.cat(attention, dim=1) if attention else torch.empty(0)
         return (torch.cat(residual, dim=1), torch.cat(gate, dim=1)), joined
 
@@ -344,8 +346,7 @@ class APP(PerturbationModel):
         return self._predictor
 
     def _network_answer(self, rows: Sequence[Row]) -> NetworkAnswer:
-        arrays = self._arrays_of(rows)
-        (residual, inner), attention = self._run(arrays, len(rows))
+        (residual, inner), attention = self._run(self._batch(self._arrays_of([row]), np.arange(1)) for row in rows)
         regimes = regimes_of(rows, self.data.index, control=self._control)
         gates = np.array([self._gate_of(regime).factor for regime in regimes])
         mean = (inner[..., None] * residual).double().mean(dim=0).cpu().numpy()
@@ -415,8 +416,8 @@ class APP(PerturbationModel):
         Returns
         -------
         DataFrame
-            Rows as in :meth:`predict`, a column per gene, float32; rows sum to 1 over all genes. NaN in rows with a gene
-            that is known nowhere.
+            Rows as in :meth:`predict`, a column per gene, float32; rows sum to 1 over all genes. NaN in rows with a
+            gene that is known nowhere.
 
         Raises
         ------

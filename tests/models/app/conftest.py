@@ -185,8 +185,8 @@ def network_of(adata, *, seed=0):
 
 def fitted(adata, *, max_epochs=3, train=None, **settings):
     """APP, small, trained for a few epochs."""
-    settings = {"priors": network_of(adata), **SMALL, **settings}
-    model = spm.APP(adata, **settings)
+    priors = settings.pop("priors") if "priors" in settings else network_of(adata)
+    model = spm.APP(adata, priors=priors, **{**SMALL, **settings})
     model.train(max_epochs, **{"batch_size": 8, "lr": 0.01, "accelerator": "cpu", **(train or {})})
     return model
 

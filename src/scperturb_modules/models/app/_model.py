@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scperturb_modules import _keys as keys
 from scperturb_modules._conditions import (
     HIGHER_ORDER,
+    MEASURED,
     PAIR_0OF2,
     PAIR_1OF2,
     PAIR_2OF2,
@@ -285,10 +286,10 @@ class APP(PerturbationModel):
         weight = torch.tensor(by.T / np.maximum(by.sum(axis=1), 1), device=step.device)
         step = (step * weight[..., None]).sum(dim=0)
         difference = (batch["target"] - anchor[0]).double()
-        measured = (seen.measured[0] * seen.present).sum(dim=1).tolist()
         for i, row in enumerate(rows):
+            hidden = [gene for gene, is_hidden in zip(self.data.genes[row], masked[i], strict=False) if is_hidden]
             found["row"].append(row)
-            found["regime"].append(_regime(len(self.data.genes[row]), int(measured[i])))
+            found["regime"].append(self._regime_unmeasured(self.data.rows[row], hidden))
             found["product"].append(float(difference[i] @ step[i]))
             found["square"].append(float(step[i] @ step[i]))
             found["anchor_square"].append(float(difference[i] @ difference[i]))
@@ -347,7 +348,10 @@ class APP(PerturbationModel):
 
     def _network_answer(self, rows: Sequence[Row]) -> NetworkAnswer:
         (residual, inner), attention = self._run(self._batch(self._arrays_of([row]), np.arange(1)) for row in rows)
-        regimes = regimes_of(rows, self.data.index, control=self._control)
+        regimes = [
+            self._regime_unmeasured(row) if regime == MEASURED else regime
+            for row, regime in zip(rows, regimes_of(rows, self.data.index, control=self._control), strict=True)
+        ]
         gates = np.array([self._gate_of(regime).factor for regime in regimes])
         mean = (inner[..., None] * residual).double().mean(dim=0).cpu().numpy()
         status = [self._status(row, regime) for row, regime in zip(rows, regimes, strict=True)]
@@ -357,6 +361,13 @@ class APP(PerturbationModel):
             status=tuple(status),
             **({} if self.module.attention is None else self._attention_record(attention)),
         )
+
+    def _regime_unmeasured(self, row: Row, hidden: Collection[str] = ()) -> str:
+        """Regime of a training condition had it not been measured, and its hidden genes neither."""
+        genes = genes_of(row[0], control=self._control)
+        # not by the parts of the anchor, of which anchor="zero" has none
+        measured = [gene not in hidden and self.data.single(gene, row[1]) is not None for gene in genes]
+        return _regime(len(genes), sum(measured))
 
     def _gate_of(self, regime: str) -> Gate:
         if not self.settings.gate:

@@ -37,16 +37,18 @@ def slow_gate(truth, residual, rows):
         return min(max(top / bottom, 0.0), 1.0) if bottom > 0 else 0.0
 
     variants = {n: [i for i, row in enumerate(rows) if row == n] for n in sorted(set(rows))}
-    gains = []
+    gains, anchors = [], []
     for n in variants:
         c = factor([other for other in variants if other != n])
         error, anchor = (
             math.sqrt(statistics.fmean(sum((truth[i] - f * residual[i]) ** 2) for i in variants[n])) for f in (c, 0.0)
         )
         gains.append(anchor - error)
+        anchors.append(anchor)
     mean, se = statistics.fmean(gains), statistics.stdev(gains) / math.sqrt(len(gains))
     best = factor(list(variants))
-    return Gate(best if len(gains) >= 5 and mean > se else 0.0, best, len(gains), mean, se)
+    helps = mean > se and mean >= 0.02 * statistics.fmean(anchors)
+    return Gate(best if len(gains) >= 5 and helps else 0.0, best, len(gains), mean, se)
 
 
 @pytest.mark.parametrize("use", [-0.3, 0.0, 0.1, 0.4, 2.0])
@@ -142,3 +144,14 @@ def test_gates_survive_json():
     assert restored["pair_2of2"] == gates["pair_2of2"]
     assert restored["higher_order"].factor == 0.0 and not restored["higher_order"].fitted
     assert math.isnan(restored["higher_order"].gain)
+
+
+def test_a_gain_below_two_percent_is_not_worth_a_network():
+    """The same certain gain, of 1 % and of 3 % of the anchor's error."""
+    rows, ones = np.arange(40), np.ones(40)
+    for share, opened in ((0.01, False), (0.03, True)):
+        # a residual r along t - A with |r| = share |t - A|: added in full, the error is smaller by that share
+        left_out = LeftOut(rows, ["pair_2of2"] * 40, share * ones, share**2 * ones, ones)
+        gate = fit_gates(left_out)["pair_2of2"]
+        assert gate.gain == pytest.approx(share)
+        assert (gate.factor > 0) is opened

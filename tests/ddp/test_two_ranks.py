@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 SCRIPT = Path(__file__).with_name("two_ranks.py")
-CASES = ("toy",)
+CASES = ("toy", "app")
 TIME_LIMIT = 180  # seconds; a deadlock is a failed test, not a hung machine
 
 
@@ -91,3 +92,20 @@ def test_there_is_exactly_one_set_of_files(ranks):
     folder = ranks[2]
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     assert files == ["model/model.json", "model/weights.safetensors", "rank0.json", "rank1.json", "resume.ckpt"]
+
+
+def test_two_ranks_learn_what_one_process_learns_from_the_same_steps(ranks):
+    """Half of each step on each rank. A rank takes the mean over its own rows, so that losses differ a little."""
+    first, _, folder = ranks
+    if not folder.name.startswith("app"):
+        pytest.skip("the toy draws dropout")
+    spec = importlib.util.spec_from_file_location("scperturb_two_ranks", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    model = script.app_model()
+    model.train(30, patience=3, lr=0.01, batch_size=8, accelerator="cpu")
+    ours, theirs = first["history"]["train_loss"], model.history["train_loss"]["train_loss"].tolist()
+    n = min(len(ours), len(theirs))
+    assert n >= 4 and ours[n - 1] < 0.9 * ours[0], "it learns"
+    np.testing.assert_allclose(ours[:n], theirs[:n], rtol=0.2)
+    assert np.mean(ours[:n]) == pytest.approx(np.mean(theirs[:n]), rel=0.05)

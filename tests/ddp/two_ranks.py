@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch import Callback
 from scvi.module.base import BaseModuleClass, LossOutput
 
+import scperturb_modules as spm
 from scperturb_modules.dataloaders import ConditionDataModule, PseudobulkDataset
 from scperturb_modules.train import fit, write_folder
 
@@ -74,8 +75,34 @@ def train_toy(seen: Seen, **kwargs: Any) -> tuple[Any, dict[str, torch.Tensor]]:
     return result, module.state_dict()
 
 
+def app_model() -> spm.APP:
+    adata = spm.datasets.simulate("tiny", seed=1, n_perturbable=12, n_pairs=18, n_cells=20, n_controls=60)
+    adata.obs["split"] = np.where(adata.obs["perturbation"].isin(["G12", "G02+G10"]), "test", "train")
+    network = adata.uns["scperturb_modules"]["simulation"]["graph_partial"]
+    spm.APP.setup_anndata(adata)
+    # without dropout two processes draw what one draws: nothing
+    still = dict.fromkeys(("dropout", "id_dropout", "prior_dropout", "edge_dropout", "p_mask"), 0.0)
+    return spm.APP(adata, priors=[network], d=8, rank=6, n_members=2, n_folds=3, **still)
+
+
+def train_app(seen: Seen, **kwargs: Any) -> tuple[Any, dict[str, torch.Tensor]]:
+    model = app_model()
+    settings = {"max_epochs": 30, "patience": 3, "lr": 0.01, "batch_size": 4, **DEVICES, **kwargs}
+    model.train(callbacks=[seen], **settings)
+    return model.fit_result, answers_beside(model)
+
+
+def answers_beside(model: spm.APP) -> dict[str, torch.Tensor]:
+    """The weights, and what the model predicts; both are compared between the ranks."""
+    prediction = model.predict(["G12", "G02+G10"], store=False, gate=False)
+    return {**model.module.state_dict(), "prediction": torch.tensor(prediction.layers["delta"])}
+
+
 # takes the callback and further arguments of fit; gives its result and the weights
-CASES: dict[str, Callable[..., tuple[Any, dict[str, torch.Tensor]]]] = {"toy": train_toy}
+CASES: dict[str, Callable[..., tuple[Any, dict[str, torch.Tensor]]]] = {
+    "toy": train_toy,
+    "app": train_app,
+}
 
 
 def numbers(weights: dict[str, torch.Tensor]) -> dict[str, list[float]]:

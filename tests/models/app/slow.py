@@ -135,7 +135,7 @@ class SlowMember:
         state, alpha = self.state(tokens, context, skip)
         residual = self.head(state)
         if self.settings.center_control:
-            nothing = self.context([], 1, covariate)
+            nothing = np.zeros(self.settings.d)
             residual = residual - self.head(self.state([], nothing, nothing)[0])
         if self.settings.scale_parts:
             for k in range(len(tokens)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,28 +13,18 @@ import torch
 from numpy.typing import NDArray
 
 from scperturb_modules import _keys as keys
-from scperturb_modules._conditions import (
-    HIGHER_ORDER,
-    MEASURED,
-    PAIR_0OF2,
-    PAIR_1OF2,
-    PAIR_2OF2,
-    SINGLE_UNSEEN,
-    Row,
-    genes_of,
-    regimes_of,
-    row_name,
-)
+from scperturb_modules._conditions import MEASURED, Row, genes_of, regimes_of, row_name
 from scperturb_modules._errors import ScreenWarning
 from scperturb_modules.baselines import Anchor
 from scperturb_modules.baselines._prediction import Response
 from scperturb_modules.baselines._training import control_label
 from scperturb_modules.dataloaders import ConditionDataModule, PseudobulkDataset
 from scperturb_modules.models._base import NetworkAnswer, PerturbationModel
-from scperturb_modules.models._gate import CLOSED, TOO_FEW, Gate, LeftOut, fit_gates, gates_from_plain, gates_to_plain
+from scperturb_modules.models._gate import CLOSED, TOO_FEW, Gate, fit_gates, gates_from_plain, gates_to_plain
 from scperturb_modules.models.app._attention import total_variation
 from scperturb_modules.models.app._folds import Members, deal_members
 from scperturb_modules.models.app._inputs import Nodes, make_shape, relations_of
+from scperturb_modules.models.app._left_out import predict_left_out, regime_unmeasured, rows_for_the_epoch
 from scperturb_modules.models.app._module import AppModule, AppShape
 from scperturb_modules.models.app._rows import Arrays, PartTable, row_arrays
 from scperturb_modules.models.app._settings import AppSettings, settings_of
@@ -43,11 +33,6 @@ from scperturb_modules.priors import spectral_embedding
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-CHUNK = 32
-"""Left-out rows that go through the network together."""
-
-_PAIR_BY_MEASURED = (PAIR_0OF2, PAIR_1OF2, PAIR_2OF2)
 
 
 class APP(PerturbationModel):
@@ -179,15 +164,8 @@ class APP(PerturbationModel):
             "gene_weight": gene_weight,
             "is_combination": (self.data.order > 1).astype(np.float32),
             "trains": self._members.trains.astype(np.float32),
-            "held_out": self._judged().astype(np.float32),
+            "held_out": rows_for_the_epoch(self.data, self._members).astype(np.float32),
         }
-
-    def _judged(self) -> NDArray[np.bool_]:
-        """(P, M) which left-out rows tell the epoch: singles of unseen genes, and combinations of measured genes."""
-        hides: NDArray[np.bool_] = np.array([bool(genes) for genes in self._members.hidden_genes], dtype=bool)
-        is_fold = np.arange(len(hides)) >= self._members.n_members
-        right_kind = np.where(self.data.order[:, None] == 1, hides, is_fold & ~hides)
-        return self._members.held_out & (right_kind | self._members.left_out_by_all[:, None])
 
     def _arrays_of(self, rows: Sequence[Row], *, training: bool = False) -> Arrays:
         order = max((len(genes_of(condition, control=self._control)) for condition, _ in rows), default=1)
@@ -219,80 +197,27 @@ class APP(PerturbationModel):
     def _datamodule(self, *, batch_size: int, num_workers: int) -> ConditionDataModule:
         trained = np.flatnonzero(self._members.trains.any(axis=1))
         judged = np.flatnonzero(self._arrays["held_out"].any(axis=1))
-        validation = PseudobulkDataset(self._taken(judged)) if len(judged) else None
         return ConditionDataModule(
-            PseudobulkDataset(self._taken(trained)),
-            validation,
+            self._dataset(trained),
+            self._dataset(judged) if len(judged) else None,
             batch_size=batch_size,
             seed=self.seed,
             num_workers=num_workers,
         )
 
-    def _taken(self, rows: NDArray[np.intp]) -> Arrays:
-        return {name: values[rows] for name, values in self._arrays.items()}
+    def _dataset(self, rows: NDArray[np.intp]) -> PseudobulkDataset:
+        # of the data, not of the arrays: the last bits of anchors may differ between machines
+        fingerprint = str(self.training.uns[keys.ROOT][keys.PSEUDOBULK]["fingerprint"])
+        return PseudobulkDataset({name: values[rows] for name, values in self._arrays.items()}, fingerprint=fingerprint)
 
     def _after_training(self) -> None:
         self.module.eval()
-        self.gates = fit_gates(self._left_out()) if self.settings.gate else {}
+        self.gates = {}
+        if self.settings.gate:
+            self.gates = fit_gates(predict_left_out(self.module, self._arrays, self.data, self._members))
         self._predictor = None
         self._attend_to_training()
         self._weigh_relations()
-
-    def _left_out(self) -> LeftOut:
-        """Predict every left-out row by the members that did not see it, under every regime that it can stand for."""
-        found: dict[str, list[Any]] = {"row": [], "regime": [], "product": [], "square": [], "anchor_square": []}
-        for hidden, chosen in self._ways_to_leave_out():
-            rows = np.flatnonzero(chosen.any(axis=1))
-            masked = np.zeros((len(rows), self._arrays["present"].shape[1]), dtype=bool)
-            for i, row in enumerate(rows):
-                masked[i, : len(self.data.genes[row])] = [gene in hidden for gene in self.data.genes[row]]
-            for start in range(0, len(rows), CHUNK):
-                piece = slice(start, start + CHUNK)
-                batch = self._batch(self._arrays, rows[piece])
-                self._judge(batch, rows[piece], masked[piece], chosen[rows[piece]], found)
-        return LeftOut(
-            np.array(found["row"], np.intp),
-            found["regime"],
-            *(np.array(found[name], np.float64) for name in ("product", "square", "anchor_square")),
-        )
-
-    def _ways_to_leave_out(self) -> list[tuple[frozenset[str], NDArray[np.bool_]]]:
-        """Genes that count as not measured, and (P, M) which rows to judge by which members."""
-        members = self._members
-        validation = members.left_out_by_all[:, None]
-        ways = []
-        for hidden in dict.fromkeys(members.hidden_genes):
-            same: NDArray[np.bool_] = np.array([one == hidden for one in members.hidden_genes], dtype=bool)
-            if not hidden:
-                # pairs of measured genes; what the user calls validation is judged by all members
-                combination = self.data.order[:, None] > 1
-                ways.append((hidden, members.held_out & same & (combination | validation)))
-            else:
-                ways.append((hidden, members.held_out & same & ~validation))
-        return ways
-
-    def _judge(
-        self,
-        batch: dict[str, torch.Tensor],
-        rows: NDArray[np.intp],
-        masked: NDArray[np.bool_],
-        by: NDArray[np.bool_],
-        found: dict[str, list[Any]],
-    ) -> None:
-        with torch.no_grad():
-            seen, anchor = self.module.read(batch, masked=torch.tensor(masked, device=self.module.device))
-            answer = self.module.respond(seen)
-            step = (answer.gate[..., None] * answer.residual).double()
-        weight = torch.tensor(by.T / np.maximum(by.sum(axis=1), 1), device=step.device)
-        step = (step * weight[..., None]).sum(dim=0)
-        difference = (batch["target"] - anchor[0]).double()
-        for i, row in enumerate(rows):
-            hidden = [gene for gene, is_hidden in zip(self.data.genes[row], masked[i], strict=False) if is_hidden]
-            found["row"].append(row)
-            found["regime"].append(self._regime_unmeasured(self.data.rows[row], hidden))
-            found["product"].append(float(difference[i] @ step[i]))
-            found["square"].append(float(step[i] @ step[i]))
-            found["anchor_square"].append(float(difference[i] @ difference[i]))
 
     def _attend_to_training(self) -> None:
         """How much attention depends on the perturbation; warn where it hardly does."""
@@ -349,7 +274,7 @@ class APP(PerturbationModel):
     def _network_answer(self, rows: Sequence[Row]) -> NetworkAnswer:
         (residual, inner), attention = self._run(self._batch(self._arrays_of([row]), np.arange(1)) for row in rows)
         regimes = [
-            self._regime_unmeasured(row) if regime == MEASURED else regime
+            regime_unmeasured(self.data, self.data.index[row]) if regime == MEASURED else regime
             for row, regime in zip(rows, regimes_of(rows, self.data.index, control=self._control), strict=True)
         ]
         gates = np.array([self._gate_of(regime).factor for regime in regimes])
@@ -361,13 +286,6 @@ class APP(PerturbationModel):
             status=tuple(status),
             **({} if self.module.attention is None else self._attention_record(attention)),
         )
-
-    def _regime_unmeasured(self, row: Row, hidden: Collection[str] = ()) -> str:
-        """Regime of a training condition had it not been measured, and its hidden genes neither."""
-        genes = genes_of(row[0], control=self._control)
-        # not by the parts of the anchor, of which anchor="zero" has none
-        measured = [gene not in hidden and self.data.single(gene, row[1]) is not None for gene in genes]
-        return _regime(len(genes), sum(measured))
 
     def _gate_of(self, regime: str) -> Gate:
         if not self.settings.gate:
@@ -474,9 +392,3 @@ class APP(PerturbationModel):
         self.attention_tv = fitted["attention_tv"]
         self.relation_weights = dict(fitted["relation_weights"])
         self._predictor = None
-
-
-def _regime(n_genes: int, n_measured: int) -> str:
-    if n_genes == 1:
-        return SINGLE_UNSEEN
-    return HIGHER_ORDER if n_genes > 2 else _PAIR_BY_MEASURED[n_measured]

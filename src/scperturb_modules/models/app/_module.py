@@ -202,10 +202,9 @@ class AppModule(BaseModuleClass):
         state, alpha = self._state(rows, context, skip, products, h, keys)
         residual = self.head(state)
         if self.settings.center_control:
-            # the control of each cell type, or one for all
-            of = rows if self.covariate is not None else None
-            nothing = torch.zeros_like(context[:, :1]) if of is None else self._context(of, torch.zeros_like(tokens))
-            empty = None if products is None else torch.zeros_like(products[:, : nothing.shape[1]])
+            # without a cell type: what it adds to every perturbation would cancel
+            nothing = torch.zeros_like(context[:, :1])
+            empty = None if products is None else torch.zeros_like(products[:, :1])
             state_0, _ = self._state(None, nothing, nothing, empty, h, keys)
             residual = residual - self.head(state_0)
         if self.part_scale is not None:

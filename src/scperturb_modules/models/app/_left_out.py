@@ -1,0 +1,93 @@
+"""Training conditions as new ones: predicted by the members that left them out, for the epoch and for the gates."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scperturb_modules._conditions import HIGHER_ORDER, PAIR_0OF2, PAIR_1OF2, PAIR_2OF2, SINGLE_UNSEEN
+from scperturb_modules.baselines import TrainingData
+from scperturb_modules.models._gate import LeftOut
+from scperturb_modules.models.app._folds import Members
+from scperturb_modules.models.app._module import AppModule
+from scperturb_modules.models.app._rows import Arrays
+
+CHUNK = 32
+"""Rows that go through the network together."""
+
+_PAIR_BY_MEASURED = (PAIR_0OF2, PAIR_1OF2, PAIR_2OF2)
+
+Mask = NDArray[np.bool_]
+
+
+def rows_for_the_epoch(data: TrainingData, members: Members) -> Mask:
+    """(P, M) which left-out rows tell the epoch: singles of unseen genes, and combinations of measured genes."""
+    hides: Mask = np.array([bool(genes) for genes in members.hidden_genes], dtype=bool)
+    is_fold = np.arange(len(hides)) >= members.n_members
+    right_kind = np.where(data.order[:, None] == 1, hides, is_fold & ~hides)
+    return members.held_out & (right_kind | members.left_out_by_all[:, None])
+
+
+def regime_unmeasured(data: TrainingData, row: int, hidden: Collection[str] = ()) -> str:
+    """Regime of a training condition had it not been measured, and its hidden genes neither."""
+    genes, (_, context) = data.genes[row], data.rows[row]
+    if len(genes) == 1:
+        return SINGLE_UNSEEN
+    if len(genes) > 2:
+        return HIGHER_ORDER
+    # not by the parts of the anchor, of which anchor="zero" has none
+    return _PAIR_BY_MEASURED[sum(gene not in hidden and data.single(gene, context) is not None for gene in genes)]
+
+
+def predict_left_out(module: AppModule, arrays: Arrays, data: TrainingData, members: Members) -> LeftOut:
+    """Predict every left-out row by the members that did not see it, under every regime that it can stand for."""
+    found: list[tuple[int, str, float, float, float]] = []
+    for hidden, judges in _ways_to_leave_out(data, members):
+        rows = np.flatnonzero(judges.any(axis=1))
+        for start in range(0, len(rows), CHUNK):
+            piece = rows[start : start + CHUNK]
+            products = _judge(module, arrays, piece, _masked(data, arrays, piece, hidden), judges[piece])
+            regimes = [regime_unmeasured(data, row, hidden) for row in piece]
+            found += [(int(row), regime, *three) for row, regime, three in zip(piece, regimes, products, strict=True)]
+    row, regime, product, square, anchor_square = zip(*found, strict=True) if found else ((),) * 5
+    return LeftOut(
+        np.array(row, np.intp), list(regime), *(np.array(one, np.float64) for one in (product, square, anchor_square))
+    )
+
+
+def _ways_to_leave_out(data: TrainingData, members: Members) -> list[tuple[frozenset[str], Mask]]:
+    """Genes that count as not measured, and (P, M) which rows to judge by which members."""
+    validation = members.left_out_by_all[:, None]
+    ways = []
+    for hidden in dict.fromkeys(members.hidden_genes):
+        same: Mask = np.array([one == hidden for one in members.hidden_genes], dtype=bool)
+        # without hidden genes: pairs of measured genes; what the user calls validation is judged by all members
+        judged = ~validation if hidden else (data.order[:, None] > 1) | validation
+        ways.append((hidden, members.held_out & same & judged))
+    return ways
+
+
+def _masked(data: TrainingData, arrays: Arrays, rows: NDArray[np.intp], hidden: Collection[str]) -> Mask:
+    """(n, k) which genes of the rows are hidden."""
+    masked = np.zeros((len(rows), arrays["present"].shape[1]), dtype=bool)
+    for i, row in enumerate(rows):
+        masked[i, : len(data.genes[row])] = [gene in hidden for gene in data.genes[row]]
+    return masked
+
+
+def _judge(
+    module: AppModule, arrays: Arrays, rows: NDArray[np.intp], masked: Mask, judges: Mask
+) -> list[tuple[float, float, float]]:
+    """<t - A, r>, <r, r> and <t - A, t - A> of each row; r is the mean over its judges (n, M)."""
+    batch = {name: torch.as_tensor(values[rows], device=module.device) for name, values in arrays.items()}
+    with torch.no_grad():
+        seen, anchor = module.read(batch, masked=torch.tensor(masked, device=module.device))
+        answer = module.respond(seen)
+        residual = (answer.gate[..., None] * answer.residual).double()
+    weight = torch.tensor(judges.T / np.maximum(judges.sum(axis=1), 1), device=residual.device)
+    residual = (residual * weight[..., None]).sum(dim=0)
+    difference = (batch["target"] - anchor[0]).double()
+    return [(float(d @ r), float(r @ r), float(d @ d)) for d, r in zip(difference, residual, strict=True)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import plan
@@ -21,15 +23,17 @@ PAPER_SIZE = {"n": 2000, "d": 128, "layers": 2}
 def ablations() -> Section:
     parts = [
         "## Ablations",
-        "One change at a time; 200 pairs. *Against full*: gain of the changed model over the full one, so that a "
-        "negative number says what the part is worth. `paper` is the published network alone, without anchor, gate, "
-        "folds and measured responses, and its own changes are held against it too.",
+        f"One change at a time; 200 pairs, {len(plan.ABLATION_SEEDS)} seeds. *Against full*: gain of the changed model "
+        "over the full one, so that a negative number says what the part is worth. `paper` is the published network "
+        "alone, without anchor, gate, folds and measured responses, and its own changes are held against it too.",
     ]
     parts.append("### Pairs of measured genes")
-    pairs = _ablated(plan.INTERACTIONS[1], plan.ABLATIONS_PAIRS, ("pair_2of2",))
+    pairs = _ablated(plan.FULL_PAIRS, plan.ABLATIONS_PAIRS, ("pair_2of2",))
     parts += [_worth(pairs), markdown(pairs.drop(columns=["regime", "word"]))]
     parts.append("### Unseen genes")
-    unseen = _ablated(plan.UNSEEN, (*plan.ABLATIONS_UNSEEN, plan.QUALITY[-1]), WITH_UNSEEN)
+    unseen = _ablated(
+        plan.FULL_UNSEEN, (*plan.ABLATIONS_UNSEEN, replace(plan.FULL_UNSEEN, network="permuted")), WITH_UNSEEN
+    )
     parts += [_worth(unseen), markdown(unseen.drop(columns="word"))]
     tables = {"app_ablations": pd.concat([pairs, unseen]).drop(columns="word")}
     return Section("\n\n".join(parts), tables)
@@ -124,7 +128,7 @@ def sizes() -> Section:
     paper, tool = _count("paper", d=d, n_layers=layers), _count("tool", n_members=1, n_folds=0, gate=False)
     rows = [
         {"screen": one.world, "split": one.scheme, "model": one.variant, **_times(one)}
-        for one in (*plan.INTERACTIONS, plan.UNSEEN, Experiment("200 pairs", "combination", variant="paper"))
+        for one in (*plan.INTERACTIONS, plan.UNSEEN, replace(plan.FULL_PAIRS, variant="paper"))
     ]
     width = settings_of("tool", {}).d
     parts = [

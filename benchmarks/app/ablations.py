@@ -13,6 +13,7 @@ from scipy import sparse
 from sections import UNSEEN_REGIMES, Section, picture
 from statistics_of_runs import ANCHOR, by_seed, gain_of, markdown, mean_of, percent, sentence, wide, word
 
+from scperturb_modules.metrics import Gain
 from scperturb_modules.models.app._module import AppModule, AppShape
 from scperturb_modules.models.app._settings import settings_of
 
@@ -95,13 +96,20 @@ def network_quality() -> Section:
     ]
     full, permuted = wide(errors(plan.UNSEEN), WITH_UNSEEN), wide(errors(plan.QUALITY[-1]), WITH_UNSEEN)
     gain = gain_of(full[APP], permuted[APP])
-    parts.append(f"**The network helps: {'yes' if gain.low > 0 else 'not shown'}.** " + sentence(
-        "APP", "APP under a network of permuted names, over all conditions with an unseen gene,", gain))  # fmt: skip
-    parts += [f"Of the anchor the same: {sentence('it', 'itself', gain_of(full[ANCHOR], permuted[ANCHOR]))}"]
+    parts.append(
+        f"**{_short_quality(gain)}** All conditions with an unseen gene. "
+        + sentence("the anchor", "the anchor under permuted names", gain_of(full[ANCHOR], permuted[ANCHOR]))
+        + " What message passing adds to that is the gain over the anchor in the table."
+    )
     rows = [row for one in plan.QUALITY_SHOWN for row in _quality_rows(one)]
     table = pd.DataFrame(rows)
     parts += [picture("app_network_quality", "Error of APP and its anchor under worse networks"), markdown(table)]
-    return Section("\n\n".join(parts), {"app_network": table})
+    return Section("\n\n".join(parts), {"app_network": table}, _short_quality(gain))
+
+
+def _short_quality(gain: Gain) -> str:
+    helps = "yes" if gain.low > 0 else "not shown"
+    return f"The network helps at unseen genes: {helps}; gain over APP under permuted names {percent(gain)} %."
 
 
 def _quality_rows(one: Experiment) -> list[dict[str, object]]:

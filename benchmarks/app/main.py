@@ -48,11 +48,12 @@ FIGURES = (((plan.UNSEEN,), draw_unseen), (plan.QUALITY, draw_quality))
 
 def write_page() -> None:
     """Write every section whose fits are all there."""
-    parts = [HEAD]
+    parts, short = [], []
     for needed, make in SECTIONS:
         if all(one.is_done for one in needed):
             section = make()
             parts.append(section.text)
+            short += [f"- {section.short}"] if section.short else []
             for name, table in section.tables.items():
                 with whole_file(PAGES / f"{name}.csv") as path:
                     table.to_csv(path, index=False)
@@ -60,7 +61,7 @@ def write_page() -> None:
         if all(one.is_done for one in needed):
             draw(ROOT / "docs" / "_static")
     with whole_file(PAGES / "app.md") as path:
-        path.write_text("\n\n".join(parts) + "\n")
+        path.write_text("\n\n".join([HEAD, "\n".join(short), *parts]) + "\n")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

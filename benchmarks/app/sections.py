@@ -25,10 +25,11 @@ UNSEEN_REGIMES = ("pair_2of2", "pair_1of2", "pair_0of2", "single_unseen")
 
 @dataclass(frozen=True)
 class Section:
-    """Text of the page, and the tables that are also written beside it."""
+    """Text of the page, the tables that are also written beside it, and one line for the top."""
 
     text: str
     tables: dict[str, pd.DataFrame]
+    short: str = ""
 
 
 def interactions() -> Section:
@@ -50,7 +51,30 @@ def interactions() -> Section:
         parts.append(f"{one.world}: {verdict(table, 'pair_2of2')} {_of_the_sum(table)} {_of_the_gate(table)}")
     found, of_gates = pd.DataFrame(rows), pd.DataFrame(gates)
     parts += [markdown(found), "The gates that were fitted (left-out training pairs behind each):", markdown(of_gates)]
-    return Section("\n\n".join(parts), {"app_interactions": found, "app_gates": of_gates})
+    return Section("\n\n".join(parts), {"app_interactions": found, "app_gates": of_gates}, _short_interactions())
+
+
+def _short_interactions() -> str:
+    said = []
+    for one in plan.INTERACTIONS:
+        table = wide(errors(one), ["pair_2of2"])
+        said.append(f"{one.world}: {percent(gain_of(table[APP], table[ANCHOR]))}")
+    return f"Pairs of measured genes with interactions, gain over the anchor in %: {'; '.join(said)}."
+
+
+def _short_unseen() -> str:
+    said = []
+    for regime in UNSEEN_REGIMES[1:]:
+        table = wide(errors(plan.UNSEEN), [regime])
+        said.append(f"{regime} {percent(gain_of(table[APP], table[ANCHOR]))}")
+    return f"Unseen genes, gain over the anchor in %: {'; '.join(said)}."
+
+
+def _short_nothing() -> str:
+    tables = [wide(errors(one), ["pair_2of2"]) for one in plan.ADDITIVE]
+    over = {base: [100 * gain_of(table[APP], table[base]).gain for table in tables] for base in (ANCHOR, JOINT)}
+    said = [f"{min(gains):z.1f} to {max(gains):z.1f} over {base}" for base, gains in over.items()]
+    return f"Pairs that are sums, in four screens, gain in %: {', '.join(said)} (a sum, fitted on pairs too)."
 
 
 def _of_the_sum(table: pd.DataFrame) -> str:
@@ -82,7 +106,7 @@ def unseen() -> Section:
     found, of_gates = pd.DataFrame(rows), pd.DataFrame(gates)
     parts += [picture("app_unseen", "Error against the number of unseen genes"), markdown(found), "Gates:"]
     parts.append(markdown(of_gates))
-    return Section("\n\n".join(parts), {"app_unseen": found})
+    return Section("\n\n".join(parts), {"app_unseen": found}, _short_unseen())
 
 
 def _of_the_anchor(table: pd.DataFrame) -> str:
@@ -122,7 +146,7 @@ def nothing() -> Section:
         "gain at pairs of measured genes is no gain of the network."
     )
     tables = {"app_additive": _shown(rows), "app_decoy": _shown(decoy), "app_additivity": bends}
-    return Section("\n\n".join(parts), tables)
+    return Section("\n\n".join(parts), tables, _short_nothing())
 
 
 def _bent(world: str) -> dict[str, object]:

@@ -142,10 +142,11 @@ def make_prediction(
     contexts = contexts_of(training)
     columns = [contexts.index(context) for _, context in rows]
     control = np.asarray(training.varm[keys.CONTROL_MEAN], dtype=np.float64).T[columns]
-    obs = _obs(training, rows)
-    for key, value in ((keys.SEEN, seen), (keys.ANCHOR, anchor), (keys.STATUS, status)):
-        obs[key] = np.array(value, dtype=object)
-    obs[keys.GATE] = np.broadcast_to(np.asarray(gate, dtype=np.float64), len(rows))
+    said = {keys.SEEN: seen, keys.ANCHOR: anchor, keys.STATUS: status}
+    columns_of_obs = _counts(training, rows) | {key: np.array(value, dtype=object) for key, value in said.items()}
+    columns_of_obs[keys.GATE] = np.broadcast_to(np.asarray(gate, dtype=np.float64), len(rows))
+    # at once: column by column is slower than a small network
+    obs = pd.DataFrame(columns_of_obs, index=names)
     prediction = AnnData(control + changes, obs=obs, var=training.var.copy())
     prediction.varm[keys.CONTROL_MEAN] = np.array(training.varm[keys.CONTROL_MEAN])
     unknown = np.full(changes.shape, np.nan)
@@ -158,18 +159,19 @@ def make_prediction(
     return prediction
 
 
-def _obs(training: AnnData, rows: Sequence[Row]) -> pd.DataFrame:
-    """Names and counts of the predicted rows."""
-    obs = pd.DataFrame(index=named_rows(tuple(rows)))
-    obs[keys.PERTURBATION] = np.array([condition for condition, _ in rows], dtype=object)
+def _counts(training: AnnData, rows: Sequence[Row]) -> dict[str, np.ndarray]:
+    """Conditions, contexts and counts of the predicted rows."""
+    columns = {keys.PERTURBATION: np.array([condition for condition, _ in rows], dtype=object)}
     if None not in contexts_of(training):
-        obs[keys.CELL_TYPE] = np.array([context for _, context in rows], dtype=object)
+        columns[keys.CELL_TYPE] = np.array([context for _, context in rows], dtype=object)
     controls = _controls_per_context(training)
     label = control_label(training)
-    obs[keys.N_CELLS] = 0
-    obs[keys.N_CONTROLS] = np.array([controls.get(context, 0) for _, context in rows], dtype=np.int64)
-    obs[keys.N_PERTURBED] = np.array([len(genes_of(condition, control=label)) for condition, _ in rows], dtype=np.int64)
-    return obs
+    orders = [len(genes_of(condition, control=label)) for condition, _ in rows]
+    return columns | {
+        keys.N_CELLS: np.zeros(len(rows), dtype=np.int64),
+        keys.N_CONTROLS: np.array([controls.get(context, 0) for _, context in rows], dtype=np.int64),
+        keys.N_PERTURBED: np.array(orders, dtype=np.int64),
+    }
 
 
 def _controls_per_context(training: AnnData) -> dict[str | None, int]:

@@ -243,7 +243,8 @@ class APP(PerturbationModel):
     # -- prediction --------------------------------------------------------------------------------------------------
 
     def _batch(self, arrays: Arrays, rows: NDArray[np.intp]) -> dict[str, torch.Tensor]:
-        return {name: torch.as_tensor(values[rows], device=self.module.device) for name, values in arrays.items()}
+        device = self.module.device  # looked up once: scvi-tools walks over all parameters for it
+        return {name: torch.as_tensor(values[rows], device=device) for name, values in arrays.items()}
 
     def _run(
         self, batches: Iterable[dict[str, torch.Tensor]]

@@ -60,9 +60,10 @@ bench-real: install  ## leaderboards of the real screens, as tables under docs/b
 bench-app: install  ## what APP is worth on simulated screens; fits are kept in results/app, so that it can go on
 	$(ONE_THREAD) $(BIN)/python benchmarks/app/main.py
 
-bench-speed: install  ## times of pseudobulk and of every baseline
+bench-speed: install  ## times of pseudobulk, of every baseline and of APP
 	$(BIN)/python benchmarks/speed/pseudobulk.py
 	$(BIN)/python benchmarks/speed/baselines.py
+	$(BIN)/python benchmarks/speed/app.py
 
 clean:  ## remove what make made
 	rm -rf $(VENV) build dist docs/_build docs/api/generated .pytest_cache .mypy_cache .ruff_cache

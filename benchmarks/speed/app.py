@@ -129,8 +129,8 @@ def page(found: Sequence[Spent], load: float) -> str:
         f"conditions x 2,000 genes, one network, default settings otherwise; {torch.get_num_threads()} threads on "
         f"{os.cpu_count()} cores without a GPU. {load_in_words(load)}\n\n{table}\n\n"
         f"{last.n_members} members take {ratio:.1f} times as long as {first.n_members} (limit: {LIMIT_RATIO:.0f}): "
-        f"those that leave out a fold are the same for both. Limits: {LIMIT_TRAINING:.0f} s of training with one member; for "
-        f"a prediction, the median of {CALLS} calls for one new pair on a loaded model, "
+        f"those that leave out a fold are the same for both. Limits: {LIMIT_TRAINING:.0f} s of training with "
+        f"one member; for a prediction, the median of {CALLS} calls for one new pair on a loaded model, "
         f"{1e3 * LIMIT_PREDICTION[1]:.0f} ms with one member and {1e3 * LIMIT_PREDICTION[5]:.0f} ms with five. "
         f"{' '.join(missed(found)) or 'All are kept.'}\n"
     )

@@ -24,18 +24,20 @@ PAPER_SIZE = {"n": 2000, "d": 128, "layers": 2}
 def ablations() -> Section:
     parts = [
         "## Ablations",
-        f"One change at a time; 200 pairs, {len(plan.ABLATION_SEEDS)} seeds. *Against full*: gain of the changed model "
-        "over the full one, so that a negative number says what the part is worth. `paper` is the published network "
-        "alone, without anchor, gate, folds and measured responses, and its own changes are held against it too.",
+        f"One change at a time; 200 pairs, {len(plan.ABLATION_SEEDS)} of the five seeds. *Against full*: gain of the "
+        "changed model over the full one, so that a negative number says what the part is worth. `paper` is the "
+        "published network alone, without anchor, gate, folds and measured responses, and its own changes are held "
+        "against it too.",
     ]
     parts.append("### Pairs of measured genes")
     pairs = _ablated(plan.FULL_PAIRS, plan.ABLATIONS_PAIRS, ("pair_2of2",))
     parts += [_worth(pairs), markdown(pairs.drop(columns=["regime", "word"]))]
     parts.append("### Unseen genes")
-    unseen = _ablated(
-        plan.FULL_UNSEEN, (*plan.ABLATIONS_UNSEEN, replace(plan.FULL_UNSEEN, network="permuted")), WITH_UNSEEN
-    )
+    changed = (*plan.ABLATIONS_UNSEEN, replace(plan.FULL_UNSEEN, network="permuted"))
+    unseen = _ablated(plan.FULL_UNSEEN, changed, WITH_UNSEEN)
     parts += [_worth(unseen), markdown(unseen.drop(columns="word"))]
+    missing = [_name(one) for one in (*plan.ABLATIONS_PAIRS, *plan.ABLATIONS_UNSEEN) if not one.is_done]
+    parts += [f"Not run yet: {', '.join(dict.fromkeys(missing))}."] if missing else []
     tables = {"app_ablations": pd.concat([pairs, unseen]).drop(columns="word")}
     return Section("\n\n".join(parts), tables)
 
@@ -43,7 +45,7 @@ def ablations() -> Section:
 def _ablated(full: Experiment, changed: tuple[Experiment, ...], regimes: tuple[str, ...]) -> pd.DataFrame:
     """A row per model and regime."""
     models = {"full": wide(errors(full))[APP], "gate off": wide(errors(full))[UNGATED]}
-    models |= {_name(one): wide(errors(one))[APP] for one in changed}
+    models |= {_name(one): wide(errors(one))[APP] for one in changed if one.is_done}
     anchor = wide(errors(full))[ANCHOR]
     rows = []
     for regime in regimes:
@@ -59,7 +61,9 @@ def _ablated(full: Experiment, changed: tuple[Experiment, ...], regimes: tuple[s
                     "gain over the anchor, % (95 % CI)": percent(gain_of(values, _of_regime(anchor, regime))),
                     "against full, % (95 % CI)": "" if name == "full" else percent(against),
                     "per seed": "" if name == "full" else by_seed(values, of["full"]),
-                    "against paper, % (95 % CI)": percent(gain_of(values, of["paper"])) if base == "paper" else "",
+                    "against paper, % (95 % CI)": percent(gain_of(values, of["paper"]))
+                    if base in of and base == "paper"
+                    else "",
                     "n": against.n,
                     "word": "" if name == "full" else word(against),
                 }
@@ -137,6 +141,7 @@ def sizes() -> Section:
     rows = [
         {"screen": one.world, "split": one.scheme, "model": one.variant, **_times(one)}
         for one in (*plan.INTERACTIONS, plan.UNSEEN, replace(plan.FULL_PAIRS, variant="paper"))
+        if one.is_done
     ]
     width = settings_of("tool", {}).d
     parts = [

@@ -39,9 +39,9 @@ SECTIONS: tuple[tuple[tuple[Experiment, ...], Callable[[], Section]], ...] = (
     (plan.INTERACTIONS, interactions),
     ((plan.UNSEEN,), unseen),
     ((*plan.ADDITIVE, plan.DECOY_UNSEEN, *plan.DECOY_PAIRS), nothing),
-    ((*plan.ABLATIONS_PAIRS, *plan.ABLATIONS_UNSEEN), ablations),
+    ((*plan.ABLATIONS_UNSEEN, plan.FULL_PAIRS), ablations),
     (plan.QUALITY, network_quality),
-    ((*plan.ABLATIONS_PAIRS, *plan.ABLATIONS_UNSEEN), sizes),
+    ((*plan.INTERACTIONS, plan.UNSEEN), sizes),
 )
 FIGURES = (((plan.UNSEEN,), draw_unseen), (plan.QUALITY, draw_quality))
 

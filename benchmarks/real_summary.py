@@ -43,9 +43,11 @@ class Outcome:
         return sorted(self.error.index[self.error == self.error.iloc[0]])
 
     @property
-    def best_is_baseline(self) -> bool:
-        """Whether no APP is better than every baseline."""
-        return any(name not in (APP, UNGATED) for name in self.best)
+    def as_good(self) -> list[str]:
+        """The best baselines, if they are at least as good as APP with its gate, which is what users get."""
+        baselines = self.error.drop([APP, UNGATED])
+        best = baselines[baselines == baselines.min()]
+        return sorted(best.index) if best.iloc[0] <= self.error[APP] else []
 
 
 def word(gain: Gain) -> str:
@@ -65,8 +67,10 @@ def percent(gain: Gain) -> str:
 
 def first_line(outcomes: list[Outcome]) -> str:
     """Where a baseline wins, and what APP is worth against its anchor."""
-    lost = [f"{one.question} ({' = '.join(one.best)})" for one in outcomes if one.best_is_baseline]
-    parts = [f"A baseline has the lowest L2 in {len(lost)} of {len(outcomes)} cases: {'; '.join(lost) or 'none'}."]
+    lost = [f"{one.question} ({' = '.join(one.as_good)})" for one in outcomes if one.as_good]
+    parts = [f"A baseline is as good as APP or better in {len(lost)} of {len(outcomes)} cases: {'; '.join(lost)}."]
+    if not lost:
+        parts = [f"APP has a lower L2 than every baseline in all of {len(outcomes)} cases."]
     words = {one.question: word(one.gains[APP]) for one in outcomes}
     for which, text in (
         ("beats it", "APP beats its own anchor in"),
@@ -78,7 +82,17 @@ def first_line(outcomes: list[Outcome]) -> str:
         found = [question for question, said in words.items() if said == which]
         if found or which in ("beats it", "is worse"):
             parts.append(f"{text} {len(found)}{': ' + '; '.join(found) if found else ''}.")
+    gained = [one.question for one in outcomes if word(one.gains[UNGATED]) == "beats it"]
+    lowered = [one.question for one in outcomes if word(one.gains[UNGATED]) == "is worse"]
+    parts.append(
+        f"With its gate off it beats the anchor in {len(gained)}{_named(gained)} and is worse in "
+        f"{len(lowered)}{_named(lowered)}."
+    )
     return " ".join(parts)
+
+
+def _named(questions: list[str]) -> str:
+    return f" ({'; '.join(questions)})" if questions else ""
 
 
 def table(outcomes: list[Outcome]) -> pd.DataFrame:

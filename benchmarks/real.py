@@ -246,11 +246,11 @@ def head(outcomes: list[Outcome]) -> str:
         "(`benchmarks/accuracy/shrinkage.py`): to the anchor they are not new. Above, test conditions are pooled over "
         "regimes, and gains are paired comparisons with *AdditiveShrunk* with the same priors, which is the anchor "
         "that APP adds its network to (where no pair is asked for, it is the nearest-neighbour or mean single); "
-        "intervals are 95 %, none with fewer than ten conditions. Gate off: another APP, whose network is added in full. Below, "
-        "gains are relative to the named baseline on the L2 distance (log1p scale, the 1,000 genes highest in "
+        "intervals are 95 %, none with fewer than ten conditions. Gate off: another APP, whose network is added in "
+        "full. Below, gains are relative to the named baseline on the L2 distance (log1p scale, the 1,000 genes highest in "
         "controls, or all if fewer), with 95 % intervals over conditions. All predictors get the same priors: STRING "
-        "links without text mining (CC BY 4.0), TRRUST regulations (CC BY-SA 4.0) and GO biological processes (CC BY 4.0), "
-        "cut to measured and perturbed genes, each where it covers at least three perturbed ones."
+        "links without text mining (CC BY 4.0), TRRUST regulations (CC BY-SA 4.0) and GO biological processes (CC BY "
+        "4.0), cut to measured and perturbed genes, each where it covers at least three perturbed ones."
     )
 
 

@@ -243,14 +243,15 @@ def head(outcomes: list[Outcome]) -> str:
         f"# Real screens\n\n{first_line(outcomes)}\n\n{markdown(table(outcomes))}\n\n"
         "Made by `make bench-real`; nothing here is edited by hand. The defaults of APP's network were chosen on "
         "simulated screens, but the form of its anchor's shrinkage on halves of the singles of these five screens "
-        "(`benchmarks/accuracy/shrinkage.py`): to the anchor they are not new. Above, test conditions are pooled over "
-        "regimes, and gains are paired comparisons with *AdditiveShrunk* with the same priors, which is the anchor "
-        "that APP adds its network to (where no pair is asked for, it is the nearest-neighbour or mean single); "
-        "intervals are 95 %, none with fewer than ten conditions. Gate off: another APP, whose network is added in "
-        "full. Below, gains are relative to the named baseline on the L2 distance (log1p scale, the 1,000 genes highest in "
-        "controls, or all if fewer), with 95 % intervals over conditions. All predictors get the same priors: STRING "
-        "links without text mining (CC BY 4.0), TRRUST regulations (CC BY-SA 4.0) and GO biological processes (CC BY "
-        "4.0), cut to measured and perturbed genes, each where it covers at least three perturbed ones."
+        "(`benchmarks/accuracy/shrinkage.py`): to the anchor they are not new. Above, test conditions are pooled "
+        "over regimes, and gains are paired comparisons with *AdditiveShrunk* with the same priors, which is the "
+        "anchor that APP adds its network to (where no pair is asked for, it is the nearest-neighbour or mean "
+        "single); intervals are 95 %, none with fewer than ten conditions. Gate off: another APP, whose network is "
+        "added in full. Below, gains are relative to the named baseline on the L2 distance (log1p scale, the 1,000 "
+        "genes highest in controls, or all if fewer), with 95 % intervals over conditions. All predictors get the "
+        "same priors: STRING links without text mining (CC BY 4.0), TRRUST regulations (CC BY-SA 4.0) and GO "
+        "biological processes (CC BY 4.0), cut to measured and perturbed genes, each where it covers at least three"
+        " perturbed ones."
     )
 
 

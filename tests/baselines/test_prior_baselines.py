@@ -304,7 +304,7 @@ def test_a_network_counts_as_its_spectral_embedding(baseline, groups, make_train
     edges = edges_of(table)
     embedding = priors.spectral_embedding(edges)
     expected = fit(baseline, make_training(known), priors=embedding).predict(asked).layers["delta"]
-    for same in (edges, priors.Network.from_table(edges), [edges], {"net": edges}):
+    for same in (edges, priors.GeneGraph.from_table(edges), [edges], {"net": edges}):
         delta = fit(baseline, make_training(known), priors=same).predict(asked).layers["delta"]
         np.testing.assert_array_equal(delta, expected)
     shuffled = edges.assign(target=np.random.default_rng(0).permutation(edges["target"]))
@@ -316,7 +316,7 @@ def test_tables_and_networks_in_one_list(groups):
     _, table = groups
     edges = edges_of(table)
     edges.attrs = {"name": "STRING", "derived_from": "same_line_other_screen"}
-    network = priors.Network.from_table(edges, name="HuMAP")
+    network = priors.GeneGraph.from_table(edges, name="HuMAP")
     named = as_tables([table, edges, network, edges])
     assert list(named) == ["prior_0", "STRING", "HuMAP", "STRING_3"]
     pd.testing.assert_frame_equal(named["prior_0"], table)
@@ -324,7 +324,7 @@ def test_tables_and_networks_in_one_list(groups):
     assert [named[name].attrs["name"] for name in ("STRING", "HuMAP", "STRING_3")] == ["STRING", "HuMAP", "STRING_3"]
     assert {named[name].attrs["derived_from"] for name in ("STRING", "HuMAP")} == {"same_line_other_screen"}
     assert list(as_tables({"x": table, "y": edges})) == ["x", "y"]
-    assert list(priors.as_networks([table, edges, network, edges])) == ["STRING", "HuMAP", "STRING_3"]
+    assert list(priors.as_graphs([table, edges, network, edges])) == ["STRING", "HuMAP", "STRING_3"]
 
 
 def test_a_small_network_gives_few_features_or_none(make_training, caplog):

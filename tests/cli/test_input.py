@@ -41,7 +41,7 @@ def test_columns_source_and_target_make_a_network(tmp_path, capsys):
     text = "weight,target,source,score\n0.5,NA,KLF1,3\n1,GATA1,NA,4\n"
     tables = read_priors([write(tmp_path / "ppi.csv", text), write(tmp_path / "go.csv", "gene,f1\nA,1\n")])
     assert list(tables) == ["ppi", "go"] and priors.is_edge_table(tables["ppi"])
-    network = priors.as_networks(tables)["ppi"]
+    network = priors.as_graphs(tables)["ppi"]
     assert network.genes == ("GATA1", "KLF1", "NA") and sorted(network.weight) == [0.5, 1.0]
     said = capsys.readouterr()
     assert "ppi.csv: a network of 3 genes and 2 edges" in said.out

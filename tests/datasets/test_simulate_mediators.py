@@ -21,7 +21,7 @@ def test_changes_are_sums_over_mediators():
 
 def test_mediators_are_neighbours_and_nobody_else_leads_to_them():
     stored = spm.datasets.simulate_mediators(seed=0).uns["scperturb_modules"]["simulation"]
-    graph = spm.priors.Network.from_table(stored["graph"])
+    graph = spm.priors.GeneGraph.from_table(stored["graph"])
     edges = {frozenset((graph.genes[a], graph.genes[b])) for a, b in zip(graph.source, graph.target, strict=True)}
     planted = {frozenset((gene, one)) for gene, row in stored["mediators"].iterrows() for one in row}
     assert planted == {edge for edge in edges if {name[0] for name in edge} == {"P", "M"}}

@@ -7,7 +7,7 @@ import pandas as pd
 
 from scperturb_modules.models._storage import sha256_of
 from scperturb_modules.models._summary import priors_table
-from scperturb_modules.priors import Network
+from scperturb_modules.priors import GeneGraph
 
 
 def test_the_summary_counts_every_case(screen, toy_class, priors):
@@ -45,7 +45,7 @@ def test_the_fingerprint_of_a_prior_is_that_of_its_content():
     assert sha256_of(table) == sha256_of(same)
     assert sha256_of(table) != sha256_of(table.rename(index={"A": "D"}))
     assert sha256_of(table) != sha256_of(table * 2)
-    network = Network.from_table(pd.DataFrame({"source": ["A"], "target": ["B"]}))
+    network = GeneGraph.from_table(pd.DataFrame({"source": ["A"], "target": ["B"]}))
     assert sha256_of(network) == network.sha256()
     found = priors_table({"net": network, "tab": table}, frozenset({"A", "Z"}))
     assert found["n_matched"].tolist() == [1, 1] and found["n_genes"].tolist() == [2, 3]

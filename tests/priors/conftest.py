@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scperturb_modules.priors import Network
+from scperturb_modules.priors import GeneGraph
 
 
 def draw_table(n_genes=60, n_edges=300, seed=0):
@@ -24,4 +24,4 @@ def table():
 
 @pytest.fixture(params=[False, True], ids=["undirected", "directed"])
 def network(request):
-    return Network.from_table(draw_table(), name="drawn", directed=request.param)
+    return GeneGraph.from_table(draw_table(), name="drawn", directed=request.param)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from scperturb_modules._errors import DataError
-from scperturb_modules.priors import Network, degrade
+from scperturb_modules.priors import GeneGraph, degrade
 from scperturb_modules.priors._degrade import _ends_at, _place
 
 ALL = {"remove": 0.25, "rewire": 0.5, "add": 0.4, "permute_labels": True}
@@ -56,7 +56,7 @@ def test_removal_is_nested_and_keeps_weights(network):
 
 
 def test_every_edge_is_removed_equally_often():
-    network = Network.from_table(pd.DataFrame({"source": list("ABCDEFGH"), "target": list("BCDEFGHI")}))
+    network = GeneGraph.from_table(pd.DataFrame({"source": list("ABCDEFGH"), "target": list("BCDEFGHI")}))
     counts = np.zeros(8)
     for seed in range(400):
         left = edges_of(degrade(network, remove=0.5, seed=seed))
@@ -75,7 +75,7 @@ def test_rewiring_keeps_degrees_and_moves_what_it_says(network):
 
 
 def test_a_star_cannot_be_rewired():
-    star = Network.from_table(pd.DataFrame({"source": "hub", "target": [f"L{i}" for i in range(9)]}))
+    star = GeneGraph.from_table(pd.DataFrame({"source": "hub", "target": [f"L{i}" for i in range(9)]}))
     moved = degrade(star, rewire=1.0)
     assert edges_of(moved) == edges_of(star) and moved.attrs["degraded"]["n_rewired"] == 0
 
@@ -101,7 +101,7 @@ def test_added_edges_were_absent_and_carry_weights_of_the_network(network):
 
 
 def test_added_edges_are_uniform_over_the_absent_ones():
-    network = Network.from_table(pd.DataFrame({"source": ["A", "B", "C", "D"], "target": ["B", "C", "D", "E"]}))
+    network = GeneGraph.from_table(pd.DataFrame({"source": ["A", "B", "C", "D"], "target": ["B", "C", "D", "E"]}))
     counts = dict.fromkeys([(0, 2), (0, 3), (0, 4), (1, 3), (1, 4), (2, 4)], 0)
     for seed in range(600):
         for edge in edges_of(degrade(network, add=0.25, seed=seed)) - edges_of(network):
@@ -122,7 +122,7 @@ def test_a_network_can_be_filled_but_no_further(network):
 def test_places_number_all_pairs(directed):
     pairs = itertools.permutations(range(7), 2) if directed else itertools.combinations(range(7), 2)
     source, target = np.array(list(pairs)).T
-    network = Network("all", tuple("ABCDEFG"), source, target, np.ones(len(source)), directed)
+    network = GeneGraph("all", tuple("ABCDEFG"), source, target, np.ones(len(source)), directed)
     place = _place(network)
     np.testing.assert_array_equal(place, np.arange(len(source)))
     for found, expected in zip(_ends_at(place, 7, directed=directed), (source, target), strict=True):
@@ -131,7 +131,7 @@ def test_places_number_all_pairs(directed):
 
 def test_permuted_labels_are_the_same_graph_under_other_names(table):
     table = table.assign(weight=np.arange(1.0, len(table) + 1))  # a weight tells each edge
-    network = Network.from_table(table)
+    network = GeneGraph.from_table(table)
     permuted = degrade(network, permute_labels=True, seed=4)
     assert permuted.genes == network.genes
     assert sorted(permuted.degree) == sorted(network.degree) and permuted.degree.tolist() != network.degree.tolist()
@@ -159,8 +159,8 @@ def test_the_original_is_untouched(network):
 
 
 def test_same_seed_same_graph_whatever_the_order_of_rows(table):
-    first = degrade(Network.from_table(table), **ALL, seed=5).sha256()
-    shuffled = Network.from_table(table.sample(frac=1, random_state=0))
+    first = degrade(GeneGraph.from_table(table), **ALL, seed=5).sha256()
+    shuffled = GeneGraph.from_table(table.sample(frac=1, random_state=0))
     assert degrade(shuffled, **ALL, seed=5).sha256() == first
     assert degrade(shuffled, **ALL, seed=6).sha256() != first
 
@@ -169,8 +169,8 @@ def test_a_table_gives_a_table_that_remembers_its_genes(table):
     table.attrs = {"name": "PPI", "derived_from": "annotation"}
     worse = degrade(table, remove=0.9, seed=1)
     assert isinstance(worse, pd.DataFrame) and worse.attrs["derived_from"] == "annotation"
-    again = Network.from_table(worse)
-    expected = degrade(Network.from_table(table), remove=0.9, seed=1)
+    again = GeneGraph.from_table(worse)
+    expected = degrade(GeneGraph.from_table(table), remove=0.9, seed=1)
     assert again.sha256() == expected.sha256() and len(again.isolated) > 10
     assert again.isolated == tuple(worse.attrs["isolated"])
 
@@ -190,5 +190,5 @@ def test_shares_are_checked(network, wrong):
 
 
 def test_a_network_without_edges_stays_so():
-    empty = Network.from_table(pd.DataFrame({"source": [], "target": []}))
+    empty = GeneGraph.from_table(pd.DataFrame({"source": [], "target": []}))
     assert degrade(empty, **ALL).n_edges == 0

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from scperturb_modules._errors import DataError
-from scperturb_modules.priors import Network, spectral_embedding
+from scperturb_modules.priors import GeneGraph, spectral_embedding
 
 
 def ring(names):
@@ -27,7 +27,7 @@ def modules(sizes, seed=0):
 
 @pytest.mark.parametrize("size", [30, 70], ids=["dense solver", "sparse solver"])
 def test_features_are_the_slowest_directions_of_the_walk(size):
-    network = Network.from_table(modules([size]))
+    network = GeneGraph.from_table(modules([size]))
     table = spectral_embedding(network, n_features=5)
     adjacency = network.adjacency(network.genes).toarray()
     walk = adjacency / adjacency.sum(axis=1, keepdims=True)
@@ -44,9 +44,9 @@ def test_order_of_rows_and_direction_change_nothing():
     shuffled = table.sample(frac=1, random_state=0).rename(columns={"source": "target", "target": "source"})
     expected = spectral_embedding(table)
     pd.testing.assert_frame_equal(spectral_embedding(shuffled), expected)
-    pd.testing.assert_frame_equal(spectral_embedding(Network.from_table(table, directed=True)), expected)
+    pd.testing.assert_frame_equal(spectral_embedding(GeneGraph.from_table(table, directed=True)), expected)
     signed = table.assign(weight=table["weight"] * np.where(np.arange(len(table)) % 3, 1, -1))
-    pd.testing.assert_frame_equal(spectral_embedding(Network.from_table(signed, signed=True)), expected)
+    pd.testing.assert_frame_equal(spectral_embedding(GeneGraph.from_table(signed, signed=True)), expected)
 
 
 def test_the_answer_is_the_callers_own_and_says_what_it_is():
@@ -112,7 +112,7 @@ def test_isolated_genes_are_left_out():
     table = modules([20])
     table.attrs["isolated"] = ["alone"]
     embedding = spectral_embedding(table, n_features=4)
-    assert "alone" in Network.from_table(table).genes and "alone" not in embedding.index
+    assert "alone" in GeneGraph.from_table(table).genes and "alone" not in embedding.index
     np.testing.assert_array_equal(embedding, spectral_embedding(modules([20]), n_features=4))
 
 

@@ -387,7 +387,7 @@ def test_a_network_is_a_prior_like_any_other(screen, form):
 
     def network(origin):
         edges.attrs = {"name": "GRN", "derived_from": origin}
-        return edges if form == "table" else spm.priors.Network.from_table(edges)
+        return edges if form == "table" else spm.priors.GeneGraph.from_table(edges)
 
     predictors = [*FEW, spm.baselines.NearestPrior]
     board = spm.tl.benchmark(

@@ -41,7 +41,7 @@ class Baseline(ABC):
         made by ``spm.pp.pseudobulk(adata, cells="training")``, which is used as it is.
     priors
         A gene x feature DataFrame (index: gene symbols; a row with NaN is absent), or a sequence or mapping of
-        them. A network (edge table or ``spm.priors.Network``) counts as its spectral embedding. Baselines without
+        them. A network (edge table or ``spm.priors.GeneGraph``) counts as its spectral embedding. Baselines without
         ``uses_prior`` do not look at it.
     seed
         Seed of the folds over genes in which settings are chosen.

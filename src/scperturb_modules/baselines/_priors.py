@@ -12,7 +12,7 @@ import pandas as pd
 
 from scperturb_modules._errors import DataError, name_some
 from scperturb_modules.baselines._training import Array, Index
-from scperturb_modules.priors import Network, as_network, is_edge_table, named_priors, spectral_embedding
+from scperturb_modules.priors import GeneGraph, as_graph, is_edge_table, named_priors, spectral_embedding
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def as_tables(priors: Any) -> dict[str, pd.DataFrame]:
     priors
         None, one gene x feature DataFrame, a sequence of them or a mapping from names. Objects with a
         ``to_frame()`` method count as tables. ``attrs["name"]`` names a table of a sequence. A network (a
-        ``spm.priors.Network``, or an edge table: a DataFrame with the columns ``source`` and ``target``) counts as
+        ``spm.priors.GeneGraph``, or an edge table: a DataFrame with the columns ``source`` and ``target``) counts as
         its spectral embedding, of 16 features or as many as a small network has; so that one list of priors serves
         baselines and models.
 
@@ -73,8 +73,8 @@ def as_tables(priors: Any) -> dict[str, pd.DataFrame]:
 
 
 def _checked(name: str, prior: Any) -> pd.DataFrame:
-    if isinstance(prior, Network) or is_edge_table(prior):
-        return spectral_embedding(as_network(prior, name), clip=True)
+    if isinstance(prior, GeneGraph) or is_edge_table(prior):
+        return spectral_embedding(as_graph(prior, name), clip=True)
     frame = prior.to_frame() if hasattr(prior, "to_frame") else prior
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(

@@ -57,9 +57,9 @@ def read_priors(paths: list[Path]) -> dict[str, pd.DataFrame]:
 
 def _edges(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """An edge table, checked; a column that looks like a weight under another name is told."""
-    from scperturb_modules.priors import as_network
+    from scperturb_modules.priors import as_graph
 
-    network = as_network(table, path.stem)  # its errors name rows and the mend
+    network = as_graph(table, path.stem)  # its errors name rows and the mend
     typer.echo(f"{path}: a network of {len(network.genes)} genes and {network.n_edges} edges")
     others = [str(name) for name in table.columns if name not in ("source", "target", "weight")]
     if others:

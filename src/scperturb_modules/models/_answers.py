@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from scperturb_modules.priors import Network
+    from scperturb_modules.priors import GeneGraph
     from scperturb_modules.train import FitResult
 
 
@@ -47,7 +47,7 @@ class AnsweringModel(ABC):
     training: AnnData
     test_names: list[str]
     data: TrainingData
-    networks: dict[str, Network]
+    networks: dict[str, GeneGraph]
     tables: dict[str, pd.DataFrame]
     priors: dict[str, Any]
     prior_embedding: Embedding | None

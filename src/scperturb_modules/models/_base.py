@@ -22,7 +22,7 @@ from scperturb_modules.models._setup import (
     register,
 )
 from scperturb_modules.models._summary import priors_table
-from scperturb_modules.priors import as_networks, named_priors
+from scperturb_modules.priors import as_graphs, named_priors
 from scperturb_modules.train import FitResult, fit, to_json
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class PerturbationModel(AnsweringModel, BaseModelClass):
         A screen (AnnData or MuData) after :meth:`setup_anndata` or :meth:`setup_mudata`, of which the training side
         alone is read; or a training pseudobulk, made by ``spm.pp.pseudobulk(adata, cells="training")``.
     priors
-        Networks (edge tables or ``spm.priors.Network``) and gene x feature DataFrames: one, a sequence, or a mapping
+        Networks (edge tables or ``spm.priors.GeneGraph``) and gene x feature DataFrames: one, a sequence, or a mapping
         from names.
     seed
         Of everything random.
@@ -92,7 +92,7 @@ class PerturbationModel(AnsweringModel, BaseModelClass):
         self.seed = int(seed)
         self.training, self.test_names = side.training, side.test_names
         given = named_priors(priors)
-        self.networks = as_networks(given)
+        self.networks = as_graphs(given)
         self.tables = as_tables({name: prior for name, prior in given.items() if name not in self.networks})
         self.priors = {name: self.networks[name] if name in self.networks else self.tables[name] for name in given}
         # the embedding of a network hangs on the solver of the machine: a saved model brings its own

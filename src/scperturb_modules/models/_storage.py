@@ -13,7 +13,7 @@ import pandas as pd
 
 from scperturb_modules import _keys as keys
 from scperturb_modules.baselines._priors import Embedding
-from scperturb_modules.priors import Network
+from scperturb_modules.priors import GeneGraph
 from scperturb_modules.train import FitResult, to_json
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ TRAINING_FILE = "training.h5ad"
 CELLS_FILE = "adata.h5ad"
 _EMBEDDING = "embedding"
 _GENES, _VALUES = "genes", "values"
-Priors = Mapping[str, Network | pd.DataFrame]
+Priors = Mapping[str, GeneGraph | pd.DataFrame]
 
 
 def training_writer(training: AnnData, priors: Priors, embedding: Embedding | None) -> Callable[[Path], None]:
@@ -45,7 +45,7 @@ def training_writer(training: AnnData, priors: Priors, embedding: Embedding | No
 
 def read_training(
     path: Path, records: Sequence[Mapping[str, Any]]
-) -> tuple[AnnData, dict[str, Network | pd.DataFrame], Embedding | None]:
+) -> tuple[AnnData, dict[str, GeneGraph | pd.DataFrame], Embedding | None]:
     """Read what :func:`training_writer` wrote: training pseudobulk, priors by name, fused priors."""
     from anndata import read_h5ad
 
@@ -63,8 +63,8 @@ def prior_records(priors: Priors) -> list[dict[str, Any]]:
     return [{"name": name, "attrs": _plain(prior.attrs), **_form(prior)} for name, prior in priors.items()]
 
 
-def _form(prior: Network | pd.DataFrame) -> dict[str, Any]:
-    if isinstance(prior, Network):
+def _form(prior: GeneGraph | pd.DataFrame) -> dict[str, Any]:
+    if isinstance(prior, GeneGraph):
         own = ("directed", "n_merged", "n_self_loops")
         return {"kind": "network", "label": prior.name, **{name: getattr(prior, name) for name in own}}
     return {"kind": "table", "columns": [str(column) for column in prior.columns]}
@@ -81,28 +81,28 @@ def _plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
     return plain
 
 
-def _arrays(prior: Network | pd.DataFrame) -> dict[str, np.ndarray]:
-    if isinstance(prior, Network):
+def _arrays(prior: GeneGraph | pd.DataFrame) -> dict[str, np.ndarray]:
+    if isinstance(prior, GeneGraph):
         edges = {name: np.array(getattr(prior, name)) for name in ("source", "target", "weight")}
         return {_GENES: np.array(prior.genes, dtype=str), **edges}
     return {_GENES: prior.index.to_numpy(dtype=str), _VALUES: prior.to_numpy(dtype=np.float64)}
 
 
-def _prior(record: Mapping[str, Any], arrays: Mapping[str, Any]) -> Network | pd.DataFrame:
+def _prior(record: Mapping[str, Any], arrays: Mapping[str, Any]) -> GeneGraph | pd.DataFrame:
     genes = [str(gene) for gene in arrays[_GENES]]
     if record["kind"] == "table":
         table = pd.DataFrame(np.asarray(arrays[_VALUES]), index=genes, columns=record["columns"])
         table.attrs.update(record["attrs"])
         return table
-    return Network(
+    return GeneGraph(
         record["label"], tuple(genes), arrays["source"], arrays["target"], arrays["weight"],
         record["directed"], record["n_merged"], record["n_self_loops"], record["attrs"],
     )  # fmt: skip
 
 
-def sha256_of(prior: Network | pd.DataFrame) -> str:
+def sha256_of(prior: GeneGraph | pd.DataFrame) -> str:
     """Fingerprint of a prior's content, whatever the order of its rows."""
-    if isinstance(prior, Network):
+    if isinstance(prior, GeneGraph):
         return prior.sha256()
     ordered = prior.sort_index()
     digest = hashlib.sha256("\n".join(ordered.index).encode())

@@ -11,7 +11,7 @@ import pandas as pd
 from scperturb_modules._conditions import genes_of, parse_row_name
 from scperturb_modules._errors import name_some
 from scperturb_modules.models._storage import Priors, sha256_of
-from scperturb_modules.priors import Network
+from scperturb_modules.priors import GeneGraph
 
 if TYPE_CHECKING:
     from scperturb_modules.models._answers import AnsweringModel
@@ -24,9 +24,9 @@ def priors_table(priors: Priors, known_genes: frozenset[str]) -> pd.DataFrame:
     """
     rows = []
     for name, prior in priors.items():
-        genes = set(prior.genes if isinstance(prior, Network) else map(str, prior.index))
+        genes = set(prior.genes if isinstance(prior, GeneGraph) else map(str, prior.index))
         said: dict[str, Any] = {key: str(prior.attrs.get(key, "")) for key in ("version", "licence")}
-        kind = "network" if isinstance(prior, Network) else "table"
+        kind = "network" if isinstance(prior, GeneGraph) else "table"
         counts = {"n_genes": len(genes), "n_matched": len(genes & known_genes)}
         row: dict[str, Any] = {"name": name, "kind": kind, **counts, "sha256": sha256_of(prior), **said}
         rows.append(row)
@@ -80,7 +80,7 @@ def _gene_lines(model: AnsweringModel) -> str:
     return "; ".join([str(len(perturbed)), *found])
 
 
-def _isolated(genes: Sequence[str], networks: Iterable[Network]) -> list[str]:
+def _isolated(genes: Sequence[str], networks: Iterable[GeneGraph]) -> list[str]:
     connected: set[str] = set()
     for network in networks:
         connected.update(np.asarray(network.genes, dtype=object)[network.degree > 0])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from scperturb_modules.priors._degrade import degrade
-from scperturb_modules.priors._edges import (
-    Network,
-    as_network,
-    as_networks,
+from scperturb_modules.priors._graph import (
+    GeneGraph,
+    as_graph,
+    as_graphs,
     is_edge_table,
     named_priors,
     overlap_error,
@@ -14,9 +14,9 @@ from scperturb_modules.priors._edges import (
 from scperturb_modules.priors._spectral import spectral_embedding
 
 __all__ = [
-    "Network",
-    "as_network",
-    "as_networks",
+    "GeneGraph",
+    "as_graph",
+    "as_graphs",
     "degrade",
     "is_edge_table",
     "named_priors",

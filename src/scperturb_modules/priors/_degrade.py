@@ -9,29 +9,29 @@ import numpy as np
 import pandas as pd
 
 from scperturb_modules._errors import DataError
-from scperturb_modules.priors._edges import Array, Index, Network, as_network
+from scperturb_modules.priors._graph import Array, GeneGraph, Index, as_graph
 
-NetworkOrTable = TypeVar("NetworkOrTable", Network, pd.DataFrame)
+GraphOrTable = TypeVar("GraphOrTable", GeneGraph, pd.DataFrame)
 
 _MOST_ROUNDS = 100
 """Edges that found no partner in so many rounds of swaps stay: a star has no legal swap at all."""
 
 
 def degrade(
-    network: NetworkOrTable,
+    network: GraphOrTable,
     *,
     remove: float = 0.0,
     add: float = 0.0,
     rewire: float = 0.0,
     permute_labels: bool = False,
     seed: int = 0,
-) -> NetworkOrTable:
+) -> GraphOrTable:
     """Copy a network with edges removed, moved and added, or under permuted gene names.
 
     Parameters
     ----------
     network
-        A :class:`Network` or an edge table of E edges, after duplicates are merged.
+        A :class:`GeneGraph` or an edge table of E edges, after duplicates are merged.
     remove
         Share of the edges to delete: ``round(remove * E)``, drawn uniformly. Under one seed, what a small share
         deletes a larger share deletes too.
@@ -50,7 +50,7 @@ def degrade(
 
     Returns
     -------
-    Network or DataFrame
+    GeneGraph or DataFrame
         The type that was given; of a table, ``source``, ``target`` and ``weight`` alone. It has the same genes, some
         of which may have no edge any more (a table lists them in ``attrs["isolated"]``). ``attrs["degraded"]`` holds
         the arguments, the numbers of edges concerned, the fingerprint of the network given and, where that was
@@ -75,7 +75,7 @@ def degrade(
     (6, 3, 3)
     """
     _require_shares(remove=remove, rewire=rewire, add=add)
-    original = as_network(network)
+    original = as_graph(network)
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)]
     kept = _without(original, round(remove * original.n_edges), streams[0])
     moved, n_rewired = _rewired(kept, original, round(rewire * original.n_edges), streams[1])
@@ -89,7 +89,7 @@ def degrade(
     if "degraded" in original.attrs:
         record["before"] = original.attrs["degraded"]
     result = replace(result, attrs={**original.attrs, "degraded": record})
-    return result if isinstance(network, Network) else result.to_table()
+    return result if isinstance(network, GeneGraph) else result.to_table()
 
 
 def _require_shares(**shares: float) -> None:
@@ -99,13 +99,13 @@ def _require_shares(**shares: float) -> None:
             raise DataError(f"{name}={share}, but a share of the edges is {highest}.")
 
 
-def _without(network: Network, n: int, rng: np.random.Generator) -> Network:
+def _without(network: GeneGraph, n: int, rng: np.random.Generator) -> GeneGraph:
     """Delete the first n edges of one random order, which does not depend on n."""
     kept = np.sort(rng.permutation(network.n_edges)[n:])
     return network.with_edges(network.source[kept], network.target[kept], network.weight[kept])
 
 
-def _code(network: Network, source: Index, target: Index) -> Index:
+def _code(network: GeneGraph, source: Index, target: Index) -> Index:
     """One number per edge, the same for both directions of an undirected one."""
     n_genes = len(network.genes)
     if network.directed:
@@ -113,11 +113,11 @@ def _code(network: Network, source: Index, target: Index) -> Index:
     return np.minimum(source, target) * n_genes + np.maximum(source, target)
 
 
-def _codes(network: Network) -> Index:
+def _codes(network: GeneGraph) -> Index:
     return _code(network, network.source, network.target)
 
 
-def _rewired(network: Network, original: Network, n: int, rng: np.random.Generator) -> tuple[Network, int]:
+def _rewired(network: GeneGraph, original: GeneGraph, n: int, rng: np.random.Generator) -> tuple[GeneGraph, int]:
     """Move up to n edges, in pairs, each once; also the number that were moved."""
     source, target = network.source.copy(), network.target.copy()
     has_moved = np.zeros(network.n_edges, dtype=bool)
@@ -143,7 +143,7 @@ Ends = tuple[Index, Index]
 
 
 def _swapped(
-    network: Network, source: Index, target: Index, pairs: tuple[Index, Index], rng: np.random.Generator
+    network: GeneGraph, source: Index, target: Index, pairs: tuple[Index, Index], rng: np.random.Generator
 ) -> tuple[Ends, Ends]:
     """The new ends of both edges of each pair: a-b, c-d become a-d, c-b; an undirected c-d may be read as d-c."""
     first, second = pairs
@@ -153,7 +153,7 @@ def _swapped(
     return (source[first], d), (c, target[first])
 
 
-def _legal(network: Network, ends: tuple[Ends, Ends], taken: Index) -> np.ndarray:
+def _legal(network: GeneGraph, ends: tuple[Ends, Ends], taken: Index) -> np.ndarray:
     """Pairs whose two new edges are no self-loops, not taken, and proposed by no pair before."""
     codes = np.stack([_code(network, *end) for end in ends])
     is_free = ~np.isin(codes, taken) & np.stack([source != target for source, target in ends])
@@ -162,7 +162,7 @@ def _legal(network: Network, ends: tuple[Ends, Ends], taken: Index) -> np.ndarra
     return (is_free & is_first.reshape(codes.shape)).all(axis=0)
 
 
-def _with_more(network: Network, original: Network, n: int, rng: np.random.Generator) -> Network:
+def _with_more(network: GeneGraph, original: GeneGraph, n: int, rng: np.random.Generator) -> GeneGraph:
     """Add n edges that neither network has; exact, also for nearly full networks."""
     n_genes = len(network.genes)
     n_pairs = n_genes * (n_genes - 1) // (1 if network.directed else 2)
@@ -186,7 +186,7 @@ def _row_starts(n_genes: int) -> Index:
     return i * (2 * n_genes - i - 1) // 2
 
 
-def _place(network: Network) -> Index:
+def _place(network: GeneGraph) -> Index:
     """Number of each edge among all pairs of genes that could have one."""
     source, target, n_genes = network.source, network.target, len(network.genes)
     if network.directed:
@@ -204,6 +204,6 @@ def _ends_at(place: Index, n_genes: int, *, directed: bool) -> Ends:
     return source, source + 1 + place - starts[source]
 
 
-def _relabelled(network: Network, rng: np.random.Generator) -> Network:
+def _relabelled(network: GeneGraph, rng: np.random.Generator) -> GeneGraph:
     new = rng.permutation(len(network.genes))
     return network.with_edges(new[network.source], new[network.target], network.weight)

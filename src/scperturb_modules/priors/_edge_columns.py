@@ -53,7 +53,7 @@ def weight_column(table: pd.DataFrame, name: str, *, signed: bool) -> NDArray[np
         (weight == 0, "of zero", 'A weight of zero is no edge: table = table[table["weight"] != 0].'),
     ]
     if not signed:
-        mend = "spm.priors.Network.from_table(table, signed=True).split_signs() makes two networks of them."
+        mend = "spm.priors.GeneGraph.from_table(table, signed=True).split_signs() makes two networks of them."
         problems.append((weight < 0, "below zero", mend))
     for wrong, what, mend in problems:
         if wrong.any():

@@ -16,7 +16,7 @@ from scipy.sparse import csgraph
 from scipy.sparse.linalg import eigsh
 
 from scperturb_modules._errors import DataError
-from scperturb_modules.priors._edges import Array, Index, Network, as_network
+from scperturb_modules.priors._graph import Array, GeneGraph, Index, as_graph
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +37,13 @@ class _Component(NamedTuple):
     features: Array
 
 
-def spectral_embedding(network: Network | pd.DataFrame, *, n_features: int = 16, clip: bool = False) -> pd.DataFrame:
+def spectral_embedding(network: GeneGraph | pd.DataFrame, *, n_features: int = 16, clip: bool = False) -> pd.DataFrame:
     """Coordinates of genes in which neighbours of a network are close.
 
     Parameters
     ----------
     network
-        A :class:`Network` or an edge table. Directions and signs are not used: an edge counts by the size of its
+        A :class:`GeneGraph` or an edge table. Directions and signs are not used: an edge counts by the size of its
         weight.
     n_features
         Number of eigenvectors, at most n - 2 for n connected genes.
@@ -89,7 +89,7 @@ def spectral_embedding(network: Network | pd.DataFrame, *, n_features: int = 16,
     >>> table["graph1"].is_monotonic_decreasing or table["graph1"].is_monotonic_increasing
     True
     """
-    network = as_network(network)
+    network = as_graph(network)
     table = _embedded(_Content(network.sha256(), network), n_features, clip).copy()
     table.attrs.update({**network.attrs, "name": network.name})
     _log_left_out(network, table)
@@ -101,7 +101,7 @@ class _Content:
     """A network as a key: equal where genes and edges are."""
 
     sha256: str
-    network: Network = field(compare=False)
+    network: GeneGraph = field(compare=False)
 
 
 @lru_cache(maxsize=4)
@@ -120,7 +120,7 @@ def _embedded(content: _Content, n_features: int, clip: bool) -> pd.DataFrame:
     return _as_frame(network, solved, n_features) if solved else pd.DataFrame(dtype=np.float64)
 
 
-def _symmetric(network: Network) -> sparse.csr_array:
+def _symmetric(network: GeneGraph) -> sparse.csr_array:
     n_genes = len(network.genes)
     entries = np.abs(network.weight), (network.source, network.target)
     upper = sparse.coo_array(entries, shape=(n_genes, n_genes)).tocsr()
@@ -156,7 +156,7 @@ def _largest(matrix: sparse.csr_array, n: int) -> tuple[NDArray[np.float64], NDA
     return value, vector
 
 
-def _as_frame(network: Network, solved: list[_Component], n_features: int) -> pd.DataFrame:
+def _as_frame(network: GeneGraph, solved: list[_Component], n_features: int) -> pd.DataFrame:
     """The features of all components that weigh most, for the genes of the components that have one."""
     values = np.concatenate([part.value for part in solved])
     weight = np.concatenate([part.value * len(part.genes) for part in solved])
@@ -176,7 +176,7 @@ def _as_frame(network: Network, solved: list[_Component], n_features: int) -> pd
     return pd.DataFrame(table[placed] * np.sqrt(placed.sum()), index=names, columns=columns)
 
 
-def _log_left_out(network: Network, table: pd.DataFrame) -> None:
+def _log_left_out(network: GeneGraph, table: pd.DataFrame) -> None:
     connected = int((network.degree > 0).sum())
     if len(table) < connected or table.empty:
         message = "network %r: %d of %d connected genes get no spectral features; their components are too small"

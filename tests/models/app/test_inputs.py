@@ -11,7 +11,7 @@ from scperturb_modules.models.app._folds import deal_members
 from scperturb_modules.models.app._inputs import MOST_PRIOR_FEATURES, Nodes, make_shape, scaled_patterns
 from scperturb_modules.models.app._rows import PartTable, row_arrays
 from scperturb_modules.models.app._settings import settings_of
-from scperturb_modules.priors import Network
+from scperturb_modules.priors import GeneGraph
 
 SINGLES = [f"G{i:02d}" for i in range(8)]
 PAIRS = ["G00+G01", "G00+G02", "G01+X1", "G02+G03"]
@@ -20,7 +20,7 @@ PAIRS = ["G00+G01", "G00+G02", "G01+X1", "G02+G03"]
 def network(edges, *, name="net", isolated=(), **options):
     table = pd.DataFrame(edges, columns=["source", "target", "weight"])
     table.attrs["isolated"] = list(isolated)
-    return Network.from_table(table, name=name, **options)
+    return GeneGraph.from_table(table, name=name, **options)
 
 
 class Screen:

@@ -19,7 +19,7 @@ from scperturb_modules.models.app._folds import Members
 from scperturb_modules.models.app._module import AppShape
 from scperturb_modules.models.app._rows import Arrays
 from scperturb_modules.models.app._settings import AppSettings
-from scperturb_modules.priors import Network, overlap_error
+from scperturb_modules.priors import GeneGraph, overlap_error
 
 MOST_PRIOR_FEATURES = 64
 """A wider prior table is reduced to this many principal components."""
@@ -47,7 +47,7 @@ class Nodes:
     perturbed: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, data: TrainingData, networks: Mapping[str, Network], tables: Mapping[str, pd.DataFrame]) -> Nodes:
+    def of(cls, data: TrainingData, networks: Mapping[str, GeneGraph], tables: Mapping[str, pd.DataFrame]) -> Nodes:
         """Collect them; a network without any gene of the screen is an error."""
         perturbed = {gene for row in data.genes for gene in row}
         own = set(data.var_names) | perturbed
@@ -70,7 +70,7 @@ def make_shape(
     training: AnnData,
     data: TrainingData,
     nodes: Nodes,
-    networks: Mapping[str, Network],
+    networks: Mapping[str, GeneGraph],
     tables: Mapping[str, pd.DataFrame],
     arrays: Arrays,
     members: Members,
@@ -141,7 +141,7 @@ def _responses(data: TrainingData, arrays: Arrays) -> NDArray:
     return measured if len(measured) > len(singles) else singles if len(singles) else data.delta
 
 
-def relations_of(network: Network, names: Sequence[str]) -> list[tuple[str, sparse.csr_array]]:
+def relations_of(network: GeneGraph, names: Sequence[str]) -> list[tuple[str, sparse.csr_array]]:
     """Name and (N, N) matrix, entry (i, j) for what i hears from j, of each relation of a network.
 
     One for an undirected network, two for a directed one (with and against the arrow), both signs apart.

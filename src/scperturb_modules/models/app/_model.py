@@ -50,7 +50,7 @@ class APP(PerturbationModel):
         A screen after :meth:`setup_anndata` or :meth:`setup_mudata`; ``X`` (or ``layer``) is log1p of counts per
         10,000. Only its training side is read. Or a training pseudobulk.
     priors
-        Gene networks (edge tables with ``source``, ``target``, ``weight``, or ``spm.priors.Network``) and gene x
+        Gene networks (edge tables with ``source``, ``target``, ``weight``, or ``spm.priors.GeneGraph``) and gene x
         feature tables: one, a list, or a mapping from names. Without any there is no message passing.
     preset
         ``"tool"``: everything above. ``"paper"``: the published network alone (message passing, additive attention,

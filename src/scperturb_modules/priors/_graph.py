@@ -26,7 +26,7 @@ _OWN_ATTRS = ("name", "directed", "signed", "isolated")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Network:
+class GeneGraph:
     """Weighted edges between genes; made from a table by :meth:`from_table`.
 
     Attributes
@@ -70,12 +70,12 @@ class Network:
         in_range = ends.size == 0 or (ends.min() >= 0 and ends.max() < len(self.genes))
         one_way = np.all(self.source != self.target if self.directed else self.source < self.target)
         if not (in_order and in_range and one_way and len(self.source) == len(self.target) == len(self.weight)):
-            raise DataError(f"network {self.name!r} is not in order; make it by Network.from_table(table).")
+            raise DataError(f"network {self.name!r} is not in order; make it by GeneGraph.from_table(table).")
 
     @classmethod
     def from_table(
         cls, table: pd.DataFrame, *, name: str | None = None, directed: bool | None = None, signed: bool | None = None
-    ) -> Network:
+    ) -> GeneGraph:
         """Read an edge table.
 
         Parameters
@@ -101,9 +101,9 @@ class Network:
         --------
         >>> import pandas as pd
         >>> table = pd.DataFrame({"source": ["B", "A", "C"], "target": ["A", "B", "C"], "weight": [0.2, 0.9, 1.0]})
-        >>> network = Network.from_table(table, name="interactions")
+        >>> network = GeneGraph.from_table(table, name="interactions")
         >>> network, network.n_merged, network.n_self_loops
-        (Network('interactions', 3 genes, 1 edge, undirected), 1, 1)
+        (GeneGraph('interactions', 3 genes, 1 edge, undirected), 1, 1)
         """
         attrs = {str(key): value for key, value in table.attrs.items()}
         said = {key: attrs.pop(key, None) for key in _OWN_ATTRS}
@@ -135,13 +135,13 @@ class Network:
         """Genes without an edge."""
         return tuple(gene for gene, degree in zip(self.genes, self.degree, strict=True) if degree == 0)
 
-    def with_edges(self, source: ArrayLike, target: ArrayLike, weight: ArrayLike) -> Network:
+    def with_edges(self, source: ArrayLike, target: ArrayLike, weight: ArrayLike) -> GeneGraph:
         """The same genes with other edges, given by gene numbers (E,) in any order; repeated edges are merged."""
         ends = np.asarray(source, dtype=np.intp), np.asarray(target, dtype=np.intp)
         edges = _merged(*ends, np.asarray(weight, dtype=np.float64), directed=self.directed)
         return replace(self, source=edges[0], target=edges[1], weight=edges[2])
 
-    def split_signs(self) -> tuple[Network, Network]:
+    def split_signs(self) -> tuple[GeneGraph, GeneGraph]:
         """The positive edges, and the negative edges with their strength as weight; both have all genes."""
         positive, negative = self.weight > 0, self.weight < 0
         parts = [self.with_edges(self.source[on], self.target[on], abs(self.weight[on])) for on in (positive, negative)]
@@ -198,7 +198,7 @@ class Network:
     def __repr__(self) -> str:
         kind = "directed" if self.directed else "undirected"
         edges = "1 edge" if self.n_edges == 1 else f"{self.n_edges} edges"
-        return f"Network({self.name!r}, {len(self.genes)} genes, {edges}, {kind})"
+        return f"GeneGraph({self.name!r}, {len(self.genes)} genes, {edges}, {kind})"
 
 
 def _numbered(names: NDArray[np.object_]) -> tuple[tuple[str, ...], Index]:
@@ -235,44 +235,44 @@ def named_priors(priors: Any) -> dict[str, Any]:
         return {}
     if isinstance(priors, Mapping):
         return {str(name): prior for name, prior in priors.items()}
-    if isinstance(priors, pd.DataFrame | Network) or hasattr(priors, "to_frame"):
+    if isinstance(priors, pd.DataFrame | GeneGraph) or hasattr(priors, "to_frame"):
         priors = [priors]
     named: dict[str, Any] = {}
     for i, prior in enumerate(priors):
-        said = prior.name if isinstance(prior, Network) else getattr(prior, "attrs", {}).get("name", f"prior_{i}")
+        said = prior.name if isinstance(prior, GeneGraph) else getattr(prior, "attrs", {}).get("name", f"prior_{i}")
         named[str(said) if str(said) not in named else f"{said}_{i}"] = prior
     return named
 
 
-def as_networks(priors: Any) -> dict[str, Network]:
+def as_graphs(priors: Any) -> dict[str, GeneGraph]:
     """The networks among what the user passed as ``priors=``; gene x feature tables are passed over.
 
     Parameters
     ----------
     priors
         None, one prior, a sequence of them or a mapping from names. Networks are edge tables
-        (:func:`is_edge_table`) and :class:`Network` objects; names are those of ``baselines.as_tables``.
+        (:func:`is_edge_table`) and :class:`GeneGraph` objects; names are those of ``baselines.as_tables``.
 
     Raises
     ------
     DataError
-        An edge table that cannot be read (:meth:`Network.from_table`).
+        An edge table that cannot be read (:meth:`GeneGraph.from_table`).
     """
     return {
-        name: as_network(prior, name)
+        name: as_graph(prior, name)
         for name, prior in named_priors(priors).items()
-        if isinstance(prior, Network) or is_edge_table(prior)
+        if isinstance(prior, GeneGraph) or is_edge_table(prior)
     }
 
 
-def as_network(prior: Network | pd.DataFrame, name: str | None = None) -> Network:
+def as_graph(prior: GeneGraph | pd.DataFrame, name: str | None = None) -> GeneGraph:
     """A network from an edge table or a network, under another name where one is given."""
-    if isinstance(prior, Network):
+    if isinstance(prior, GeneGraph):
         return prior if name in (None, prior.name) else replace(prior, name=str(name))
-    return Network.from_table(prior, name=name)
+    return GeneGraph.from_table(prior, name=name)
 
 
-def overlap_error(network: Network, genes: Iterable[str]) -> None:
+def overlap_error(network: GeneGraph, genes: Iterable[str]) -> None:
     """Raise :class:`DataError` when the network has none of the genes; else do nothing.
 
     Parameters

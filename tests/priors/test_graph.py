@@ -1,4 +1,4 @@
-"""Network and its readers, against plain loops over rows."""
+"""GeneGraph and its readers, against plain loops over rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from scperturb_modules._errors import DataError
-from scperturb_modules.priors import Network, as_networks, is_edge_table, named_priors, overlap_error
+from scperturb_modules.priors import GeneGraph, as_graphs, is_edge_table, named_priors, overlap_error
 
 
 def slowly_merged(table, *, directed):
@@ -33,7 +33,7 @@ def edges_of(network):
 
 @pytest.mark.parametrize("directed", [False, True])
 def test_duplicates_are_merged_and_self_loops_dropped(table, directed):
-    network = Network.from_table(table, directed=directed)
+    network = GeneGraph.from_table(table, directed=directed)
     edges, n_merged, n_loops = slowly_merged(table, directed=directed)
     assert edges_of(network) == edges
     assert (network.n_merged, network.n_self_loops) == (n_merged, n_loops)
@@ -43,15 +43,15 @@ def test_duplicates_are_merged_and_self_loops_dropped(table, directed):
 
 
 def test_a_gene_of_self_loops_alone_is_isolated():
-    network = Network.from_table(pd.DataFrame({"source": ["A", "C"], "target": ["B", "C"]}))
+    network = GeneGraph.from_table(pd.DataFrame({"source": ["A", "C"], "target": ["B", "C"]}))
     assert network.genes == ("A", "B", "C") and network.isolated == ("C",)
     np.testing.assert_array_equal(network.weight, [1.0])
 
 
 def test_the_table_reads_back(network):
-    network = Network.from_table(network.to_table().assign(extra=1), name="other")
+    network = GeneGraph.from_table(network.to_table().assign(extra=1), name="other")
     network = network.with_edges(network.source[:9], network.target[:9], network.weight[:9])
-    again = Network.from_table(network.to_table())
+    again = GeneGraph.from_table(network.to_table())
     assert len(network.isolated) > 20
     assert (again.name, again.directed, again.genes) == ("other", network.directed, network.genes)
     assert edges_of(again) == edges_of(network) and again.sha256() == network.sha256()
@@ -60,10 +60,10 @@ def test_the_table_reads_back(network):
 
 def test_attrs_name_the_network_and_arguments_go_before(table):
     table.attrs = {"name": "TRRUST", "directed": True, "version": "2", "derived_from": "literature"}
-    network = Network.from_table(table)
+    network = GeneGraph.from_table(table)
     assert (network.name, network.directed) == ("TRRUST", True)
     assert network.attrs == {"version": "2", "derived_from": "literature"}
-    other = Network.from_table(table, name="mine", directed=False)
+    other = GeneGraph.from_table(table, name="mine", directed=False)
     assert (other.name, other.directed) == ("mine", False)
     assert table.attrs["name"] == "TRRUST", "the user's table is untouched"
     assert network.to_table().attrs == table.attrs
@@ -83,27 +83,27 @@ def test_attrs_name_the_network_and_arguments_go_before(table):
 def test_what_cannot_be_used_is_named(table, column, value, message):
     table.loc[7, column] = value
     with pytest.raises(DataError, match=message):
-        Network.from_table(table)
+        GeneGraph.from_table(table)
 
 
 def test_a_weight_that_is_text_and_a_table_without_ends(table):
     with pytest.raises(DataError, match=r"300 weights that are no finite number, in rows '0', .* and 295 more"):
-        Network.from_table(table.assign(weight="high"))
+        GeneGraph.from_table(table.assign(weight="high"))
     with pytest.raises(DataError, match=r"no column 'target'; its columns are 'source', 'weight'"):
-        Network.from_table(table.drop(columns="target"))
+        GeneGraph.from_table(table.drop(columns="target"))
 
 
 def test_signs_are_split():
     rows = [("A", "B", 0.5), ("B", "A", -0.9), ("B", "C", 0.4), ("C", "D", -0.3), ("D", "E", -0.2), ("E", "D", 0.2)]
     table = pd.DataFrame(rows, columns=["source", "target", "weight"])
-    network = Network.from_table(table, signed=True)
+    network = GeneGraph.from_table(table, signed=True)
     assert edges_of(network) == {("A", "B"): -0.9, ("B", "C"): 0.4, ("C", "D"): -0.3, ("D", "E"): 0.2}
     positive, negative = network.split_signs()
     assert edges_of(positive) == {("B", "C"): 0.4, ("D", "E"): 0.2}
     assert edges_of(negative) == {("A", "B"): 0.9, ("C", "D"): 0.3}
     assert positive.genes == negative.genes == network.genes
     assert (positive.name, negative.name) == ("network positive", "network negative")
-    assert Network.from_table(network.to_table()).sha256() == network.sha256()
+    assert GeneGraph.from_table(network.to_table()).sha256() == network.sha256()
 
 
 def test_adjacency_follows_the_order_of_genes(network):
@@ -130,14 +130,14 @@ def test_degree_counts_edges(network):
 
 
 def test_fingerprint_is_of_content_not_of_order(table):
-    first = Network.from_table(table, name="a").sha256()
+    first = GeneGraph.from_table(table, name="a").sha256()
     turned = table.rename(columns={"source": "target", "target": "source"})
-    assert Network.from_table(turned.sample(frac=1, random_state=0), name="b").sha256() == first
+    assert GeneGraph.from_table(turned.sample(frac=1, random_state=0), name="b").sha256() == first
     different = [
-        Network.from_table(table, directed=True),
-        Network.from_table(table.iloc[1:]),
-        Network.from_table(table.assign(weight=table["weight"] + 1e-9)),
-        Network.from_table(table.replace("G001", "X001")),
+        GeneGraph.from_table(table, directed=True),
+        GeneGraph.from_table(table.iloc[1:]),
+        GeneGraph.from_table(table.assign(weight=table["weight"] + 1e-9)),
+        GeneGraph.from_table(table.replace("G001", "X001")),
     ]
     assert len({first, *(network.sha256() for network in different)}) == 5
 
@@ -146,12 +146,12 @@ def test_a_network_cannot_be_changed_or_made_out_of_order(network):
     with pytest.raises(ValueError, match="read-only"):
         network.weight[0] = 2.0
     for genes, source, target in ((("B", "A"), [0], [1]), (("A", "B"), [1], [0]), (("A", "B"), [0], [2])):
-        with pytest.raises(DataError, match=r"Network\.from_table"):
-            Network("wrong", genes, np.array(source), np.array(target), np.ones(1))
+        with pytest.raises(DataError, match=r"GeneGraph\.from_table"):
+            GeneGraph("wrong", genes, np.array(source), np.array(target), np.ones(1))
 
 
 def test_an_empty_table_is_a_network_without_edges():
-    network = Network.from_table(pd.DataFrame({"source": [], "target": [], "weight": []}))
+    network = GeneGraph.from_table(pd.DataFrame({"source": [], "target": [], "weight": []}))
     assert (network.n_edges, network.genes, network.adjacency(["A", "B"]).nnz) == (0, (), 0)
 
 
@@ -159,13 +159,13 @@ def test_networks_are_picked_among_priors(table, network):
     features = pd.DataFrame({"x": [1.0]}, index=["A"])
     named = table.copy()
     named.attrs["name"] = "STRING"
-    assert as_networks(None) == {} and as_networks(features) == {}
-    assert list(as_networks(table)) == ["prior_0"] and list(as_networks(network)) == ["drawn"]
-    several = as_networks((features, table, named, network, named))
+    assert as_graphs(None) == {} and as_graphs(features) == {}
+    assert list(as_graphs(table)) == ["prior_0"] and list(as_graphs(network)) == ["drawn"]
+    several = as_graphs((features, table, named, network, named))
     assert list(several) == ["prior_1", "STRING", "drawn", "STRING_4"]
     assert [one.name for one in several.values()] == list(several), "a network is called as it is listed"
     assert several["drawn"] is network
-    mapped = as_networks({"emb": features, "ppi": network})
+    mapped = as_graphs({"emb": features, "ppi": network})
     assert list(mapped) == ["ppi"] and mapped["ppi"].name == "ppi" and mapped["ppi"].sha256() == network.sha256()
     assert list(named_priors({"emb": features, "ppi": network})) == ["emb", "ppi"]
 

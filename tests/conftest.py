@@ -10,18 +10,30 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real screens. In CI a missing folder is a failure: a skipped test proves nothing."""
-    if not SHARED_DATA.is_dir():
-        message = f"the real screens are not at {SHARED_DATA}"
+    """The folder of real screens."""
+    return _shared_folder("data")
+
+
+@pytest.fixture(scope="session")
+def shared_priors() -> Path:
+    """The folder of real prior knowledge."""
+    return _shared_folder("priors")
+
+
+def _shared_folder(name: str) -> Path:
+    """In CI a missing folder is a failure: a skipped test proves nothing."""
+    folder = SHARED / name
+    if not folder.is_dir():
+        message = f"the real files are not at {folder}"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
-    return SHARED_DATA
+    return folder
 
 
 def make_screen(

@@ -68,7 +68,9 @@ def read_table(table: Table, columns: Mapping[str, Sequence[str]], *, what: str)
         The file is damaged, or a column is absent.
     """
     frame = table if isinstance(table, pd.DataFrame) else read_file(table, _read, what=what)
-    found = {name: next((one for one in (name, *others) if one in frame.columns), None) for name, others in columns.items()}
+    found = {
+        name: next((one for one in (name, *others) if one in frame.columns), None) for name, others in columns.items()
+    }
     absent = [name for name, column in found.items() if column is None]
     if absent:
         raise DataError(

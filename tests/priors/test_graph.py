@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from scperturb_modules._errors import DataError
-from scperturb_modules.priors import GeneGraph, as_graphs, is_edge_table, named_priors, overlap_error
+from scperturb_modules.priors import GeneGraph, as_graph, as_graphs, is_edge_table, named_priors, overlap_error
 
 
 def slowly_merged(table, *, directed):
@@ -168,6 +168,32 @@ def test_networks_are_picked_among_priors(table, network):
     mapped = as_graphs({"emb": features, "ppi": network})
     assert list(mapped) == ["ppi"] and mapped["ppi"].name == "ppi" and mapped["ppi"].sha256() == network.sha256()
     assert list(named_priors({"emb": features, "ppi": network})) == ["emb", "ppi"]
+
+
+class Sets:
+    """Stands for a prior that can act as a network and as a table."""
+
+    name = "sets"
+    attrs = {"derived_from": "annotation"}
+
+    def __init__(self, network):
+        self.network = network
+
+    def to_graph(self):
+        return self.network
+
+    def to_frame(self):
+        return pd.DataFrame({"x": [1.0]}, index=["A"])
+
+
+def test_what_can_act_as_a_network_is_one(table, network):
+    sets = Sets(network)
+    assert list(named_priors(sets)) == ["sets"], "one prior needs no list"
+    assert as_graphs(sets)["sets"].name == "sets" and as_graphs(sets)["sets"].sha256() == network.sha256()
+    assert as_graph(sets) is network and as_graph(sets, "other").name == "other"
+    assert list(as_graphs([table, sets, {"not": "a prior"}])) == ["prior_0", "sets"]
+    column_called_name = pd.DataFrame({"name": [1.0]}, index=["A"])
+    assert list(named_priors([column_called_name])) == ["prior_0"]
 
 
 def test_what_an_edge_table_is(table, network):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -221,70 +221,16 @@ def _merged(source: Index, target: Index, weight: Array, *, directed: bool) -> t
     return source[first], target[first], weight[first]
 
 
-def is_edge_table(obj: object) -> TypeGuard[pd.DataFrame]:
-    """Whether something is a DataFrame with the columns ``source`` and ``target``."""
-    return isinstance(obj, pd.DataFrame) and {SOURCE, TARGET} <= set(obj.columns)
+class ActsAsGraph(Protocol):
+    """A prior that can act as a network."""
+
+    def to_graph(self) -> GeneGraph:
+        """The network."""
 
 
-def named_priors(priors: Any) -> dict[str, Any]:
-    """Name everything that the user passed as ``priors=``: nothing, one thing, a sequence, or a mapping from names.
-
-    A thing of a sequence is named by its ``attrs["name"]``, a network by its ``name``, else ``prior_0`` and so on.
-    """
-    if priors is None:
-        return {}
-    if isinstance(priors, Mapping):
-        return {str(name): prior for name, prior in priors.items()}
-    if isinstance(priors, pd.DataFrame | GeneGraph) or hasattr(priors, "to_frame"):
-        priors = [priors]
-    named: dict[str, Any] = {}
-    for i, prior in enumerate(priors):
-        said = prior.name if isinstance(prior, GeneGraph) else getattr(prior, "attrs", {}).get("name", f"prior_{i}")
-        named[str(said) if str(said) not in named else f"{said}_{i}"] = prior
-    return named
-
-
-def as_graphs(priors: Any) -> dict[str, GeneGraph]:
-    """The networks among what the user passed as ``priors=``; gene x feature tables are passed over.
-
-    Parameters
-    ----------
-    priors
-        None, one prior, a sequence of them or a mapping from names. Networks are edge tables
-        (:func:`is_edge_table`) and :class:`GeneGraph` objects; names are those of ``baselines.as_tables``.
-
-    Raises
-    ------
-    DataError
-        An edge table that cannot be read (:meth:`GeneGraph.from_table`).
-    """
-    return {
-        name: as_graph(prior, name)
-        for name, prior in named_priors(priors).items()
-        if isinstance(prior, GeneGraph) or is_edge_table(prior)
-    }
-
-
-def as_graph(prior: GeneGraph | pd.DataFrame, name: str | None = None) -> GeneGraph:
-    """A network from an edge table or a network, under another name where one is given."""
-    if isinstance(prior, GeneGraph):
-        return prior if name in (None, prior.name) else replace(prior, name=str(name))
-    return GeneGraph.from_table(prior, name=name)
-
-
-def overlap_error(network: GeneGraph, genes: Iterable[str]) -> None:
-    """Raise :class:`DataError` when the network has none of the genes; else do nothing.
-
-    Parameters
-    ----------
-    network
-        The network.
-    genes
-        Names that are looked for: those of a screen.
-    """
-    wanted = [str(gene) for gene in genes]
-    if wanted and set(wanted).isdisjoint(network.genes):
-        raise DataError(
-            f"0 of {len(wanted)} genes found in the network {network.name!r}; first names: {name_some(wanted, most=3)} "
-            f"/ {name_some(network.genes, most=3) or 'none'}. Use the same kind of gene names on both sides."
-        )
+def as_graph(prior: GeneGraph | ActsAsGraph | pd.DataFrame, name: str | None = None) -> GeneGraph:
+    """A network from an edge table or from a prior that can act as one, under another name where one is given."""
+    if isinstance(prior, pd.DataFrame):
+        return GeneGraph.from_table(prior, name=name)
+    network = prior if isinstance(prior, GeneGraph) else prior.to_graph()
+    return network if name in (None, network.name) else replace(network, name=str(name))

@@ -121,6 +121,50 @@ def test_adjacency_follows_the_order_of_genes(network):
         network.adjacency([*genes, "absent"])
 
 
+def test_adjacency_of_all_genes_is_in_their_order(network):
+    np.testing.assert_array_equal(network.adjacency().toarray(), network.adjacency(network.genes).toarray())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_subgraph_is_the_edges_among_genes(network, seed):
+    rng = np.random.default_rng(seed)
+    genes = [*rng.choice(network.genes, 25, replace=False), "absent"]
+    part = network.subgraph(genes)
+    assert part.genes == tuple(sorted(set(genes) - {"absent"}))
+    assert edges_of(part) == {ends: w for ends, w in edges_of(network).items() if set(ends) <= set(genes)}
+    assert len(edges_of(part)) > 5 and (part.name, part.attrs, part.directed) == (
+        network.name, network.attrs, network.directed,
+    )  # fmt: skip
+    assert network.subgraph(reversed(network.genes)).sha256() == network.sha256()
+
+
+def test_a_subgraph_of_strangers_is_an_error(network):
+    with pytest.raises(DataError, match=r"network 'drawn': 0 of 2 genes found; first names: 'ENSG1', 'ENSG2' / 'G000'"):
+        network.subgraph(["ENSG1", "ENSG2"])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_renamed_edges_join_the_renamed_genes(network, seed):
+    rng = np.random.default_rng(seed)
+    new = {gene: f"{letter}{gene}" for gene, letter in zip(network.genes, rng.choice(list("AXYZ"), 60), strict=True)}
+    del new["G007"]
+    renamed = network.rename({**new, "absent": "Q"})
+    ends_of = {(new.get(a, a), new.get(b, b)): weight for (a, b), weight in edges_of(network).items()}
+    if not network.directed:
+        ends_of = {tuple(sorted(ends)): weight for ends, weight in ends_of.items()}
+    assert edges_of(renamed) == ends_of and renamed.genes == tuple(sorted(new.get(g, g) for g in network.genes))
+    assert renamed.rename({now: old for old, now in new.items()}).sha256() == network.sha256()
+    with pytest.raises(DataError, match=r"several genes would be called 'G002', 'X'.*subgraph"):
+        network.rename({"G001": "G002", "G003": "X", "G004": "X"})
+
+
+def test_where_edges_come_from(network, table):
+    assert (network.origin, network.version) == ("", "") and not network.signed
+    table.attrs = {"source": "STRING", "version": 12.0}
+    assert (GeneGraph.from_table(table).origin, GeneGraph.from_table(table).version) == ("STRING", "12.0")
+    np.testing.assert_array_equal(network.edges, [network.source, network.target])
+
+
 def test_degree_counts_edges(network):
     degree = dict.fromkeys(network.genes, 0)
     for ends in edges_of(network):

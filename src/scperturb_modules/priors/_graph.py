@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol, TypeAlias
@@ -13,10 +13,11 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
 from scperturb_modules._errors import DataError, name_some
+from scperturb_modules.priors import _graph_forms, _graph_matrix
 from scperturb_modules.priors._edge_columns import SOURCE, TARGET, WEIGHT, gene_columns, weight_column
+from scperturb_modules.priors._identifiers import find_genes
 
 Index: TypeAlias = NDArray[np.intp]
 Array: TypeAlias = NDArray[np.float64]
@@ -45,7 +46,7 @@ class GeneGraph:
     n_merged, n_self_loops
         Rows of the table that repeated an edge, and that joined a gene to itself.
     attrs
-        Provenance: ``version``, ``licence``, ``derived_from`` and whatever else the table's ``attrs`` said.
+        Provenance: ``source``, ``version``, ``licence``, ``derived_from`` and whatever else the table's ``attrs`` said.
     """
 
     name: str
@@ -119,10 +120,35 @@ class GeneGraph:
         n_merged = len(table) - int(loop.sum()) - len(edges[0])
         return cls(label, genes, *edges, is_directed, n_merged, int(loop.sum()), attrs)
 
+    adjacency, from_scipy = _graph_matrix.adjacency, classmethod(_graph_matrix.from_scipy)
+    to_pyg, from_pyg = _graph_forms.to_pyg, classmethod(_graph_forms.from_pyg)
+    to_networkx, from_networkx = _graph_forms.to_networkx, classmethod(_graph_forms.from_networkx)
+    to_uns, from_uns = _graph_forms.to_uns, classmethod(_graph_forms.from_uns)
+
     @property
     def n_edges(self) -> int:
         """Number of edges; an undirected edge counts once."""
         return len(self.source)
+
+    @property
+    def edges(self) -> Index:
+        """(2, E) numbers of genes: sources, targets."""
+        return np.stack([self.source, self.target])
+
+    @property
+    def signed(self) -> bool:
+        """Whether a weight is negative."""
+        return bool((self.weight < 0).any())
+
+    @property
+    def origin(self) -> str:
+        """Database that the edges come from, ``attrs["source"]``; empty where nobody said."""
+        return str(self.attrs.get("source", ""))
+
+    @property
+    def version(self) -> str:
+        """Its version, ``attrs["version"]``; empty where nobody said."""
+        return str(self.attrs.get("version", ""))
 
     @cached_property
     def degree(self) -> Index:
@@ -141,6 +167,46 @@ class GeneGraph:
         edges = _merged(*ends, np.asarray(weight, dtype=np.float64), directed=self.directed)
         return replace(self, source=edges[0], target=edges[1], weight=edges[2])
 
+    def subgraph(self, genes: Iterable[str]) -> GeneGraph:
+        """The genes among those given, and the edges among them; genes that the network does not have are left out.
+
+        Raises
+        ------
+        DataError
+            It has none of the genes.
+        """
+        wanted = find_genes(genes, self.genes, what=f"network {self.name!r}")
+        kept = np.array([gene in wanted for gene in self.genes], dtype=bool)
+        number = np.cumsum(kept) - 1
+        among = kept[self.source] & kept[self.target]
+        return replace(
+            self, genes=tuple(gene for gene in self.genes if gene in wanted),
+            source=number[self.source[among]], target=number[self.target[among]], weight=self.weight[among],
+        )  # fmt: skip
+
+    def rename(self, names: Mapping[str, str]) -> GeneGraph:
+        """The same network with other names of genes.
+
+        Parameters
+        ----------
+        names
+            New name of each gene to rename, by its present name; other entries mean nothing.
+
+        Raises
+        ------
+        DataError
+            Two genes would have the same name.
+        """
+        new = pd.Index([str(names.get(gene, gene)) for gene in self.genes], dtype=object)
+        if new.has_duplicates:
+            raise DataError(
+                f"network {self.name!r}: several genes would be called {name_some(new[new.duplicated()].unique())}. "
+                "Give each gene a name of its own, or leave one out by subgraph(genes)."
+            )
+        genes, number = _numbered(new.to_numpy())
+        nodes = replace(self.with_edges([], [], []), genes=genes)
+        return nodes.with_edges(number[self.source], number[self.target], self.weight)
+
     def split_signs(self) -> tuple[GeneGraph, GeneGraph]:
         """The positive edges, and the negative edges with their strength as weight; both have all genes."""
         positive, negative = self.weight > 0, self.weight < 0
@@ -156,37 +222,9 @@ class GeneGraph:
         table.attrs.update({"name": self.name, "directed": self.directed})
         if self.isolated:
             table.attrs["isolated"] = list(self.isolated)
-        if (self.weight < 0).any():
+        if self.signed:
             table.attrs["signed"] = True
         return table
-
-    def adjacency(self, genes: Iterable[str]) -> sparse.csr_array:
-        """Weights as a matrix, for genes in a given order.
-
-        Parameters
-        ----------
-        genes
-            n names, each once. A gene that the network does not have gets an empty row; edges to others are left out.
-
-        Returns
-        -------
-        csr_array
-            (n, n) float64; entry (i, j) is the weight of the edge from gene i to gene j; symmetric if undirected.
-
-        Raises
-        ------
-        DataError
-            A gene occurs twice.
-        """
-        order = pd.Index([str(gene) for gene in genes])
-        if order.has_duplicates:
-            raise DataError(f"genes occur more than once: {name_some(order[order.duplicated()].unique())}.")
-        place = order.get_indexer(pd.Index(self.genes, dtype=object))
-        row, column = place[self.source], place[self.target]
-        known = (row >= 0) & (column >= 0)
-        entries = self.weight[known], (row[known], column[known])
-        matrix = sparse.coo_array(entries, shape=(len(order), len(order))).tocsr()
-        return matrix if self.directed else sparse.csr_array(matrix + matrix.T)
 
     def sha256(self) -> str:
         """Fingerprint of genes, edges, weights and direction, not of name and provenance."""

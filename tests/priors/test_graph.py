@@ -236,6 +236,7 @@ def test_what_can_act_as_a_network_is_one(table, network):
     assert as_graphs(sets)["sets"].name == "sets" and as_graphs(sets)["sets"].sha256() == network.sha256()
     assert as_graph(sets) is network and as_graph(sets, "other").name == "other"
     assert list(as_graphs([table, sets, {"not": "a prior"}])) == ["prior_0", "sets"]
+    assert list(named_priors(3)) == ["prior_0"], "what is no prior is told of by its name, not by Python"
     column_called_name = pd.DataFrame({"name": [1.0]}, index=["A"])
     assert list(named_priors([column_called_name])) == ["prior_0"]
 

@@ -31,7 +31,7 @@ def named_priors(priors: Any) -> dict[str, Any]:
         return {}
     if isinstance(priors, Mapping):
         return {str(name): prior for name, prior in priors.items()}
-    if is_graph(priors) or isinstance(priors, pd.DataFrame) or hasattr(priors, "to_frame"):
+    if isinstance(priors, pd.DataFrame) or hasattr(priors, "to_frame") or not isinstance(priors, Iterable):
         priors = [priors]
     named: dict[str, Any] = {}
     for i, prior in enumerate(priors):

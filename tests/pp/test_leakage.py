@@ -9,6 +9,7 @@ from scipy import sparse
 from scperturb_modules import pp
 from scperturb_modules._errors import DataError, LeakError, MissingKeyError
 from scperturb_modules.pp._row_hash import hash_rows
+from scperturb_modules.priors._coexpression import coexpression
 
 CHECKS = ["cells", "counts", "conditions", "provenance", "gene_lists", "priors", "controls"]
 
@@ -227,6 +228,51 @@ def test_priors_say_what_they_were_made_from(clean):
     ]
     with pytest.raises(LeakError, match=r"1 leaks.*\npriors: co-expression was made from this screen. Leave it out"):
         pp.raise_on_leak(report)
+
+
+def judged(adata, prior, **kwargs):
+    report = check(adata, priors=prior, **kwargs).set_index("check")
+    return tuple(report.loc["priors", ["result", "message"]])
+
+
+@pytest.mark.parametrize("key", [None, "cell_type"])
+def test_a_prior_from_training_cells_belongs_to_its_split(clean, key):
+    graph = coexpression(clean, threshold=0.1, cell_type_key=key)
+    assert judged(clean, graph)[0] == "pass"
+    assert judged(clean, graph.to_table())[0] == "pass"
+    assert judged(clean, coexpression(clean, max_cells=20))[0] == "pass"
+    pp.split(clean, "unseen_single", fold=1, overwrite=True, cell_type_key="cell_type")
+    result, message = judged(clean, graph)
+    assert (result, "coexpression was derived from test conditions" in message) == ("fail", True)
+    assert judged(clean, graph.to_table())[0] == "fail"
+    assert judged(clean, coexpression(clean, threshold=0.1, cell_type_key=key))[0] == "pass"
+
+
+def test_a_prior_from_other_cells_than_those_of_the_training_side(clean):
+    graph = coexpression(clean, threshold=0.1)
+    train = position(clean, "train", control=False)
+    fewer = clean[np.arange(clean.n_obs) != train].copy()
+    assert judged(fewer, graph)[0] == "unverified"
+    graph.attrs["derived_from"] = "same_line_other_screen"
+    assert judged(clean, graph)[0] == "note"
+
+
+def test_a_prior_from_all_cells_is_a_leak(clean):
+    graph = coexpression(clean, threshold=0.1, cells="all")
+    assert judged(clean, graph)[0] == "fail"
+    del clean.obs["split"]
+    graph = coexpression(clean, threshold=0.1, cells="all")
+    pp.split(clean, "unseen_single", cell_type_key="cell_type")
+    assert judged(clean, graph)[0] == "fail"
+
+
+def test_a_prior_from_evaluation_controls_is_a_leak(clean):
+    training = (clean.obs["split"] != "test").to_numpy()
+    graph = coexpression(clean[training | (clean.obs["perturbation"] == "control")], threshold=0.1, cells="all")
+    assert graph.attrs["cells"]["n_evaluation_controls"] > 0
+    graph.attrs["derived_from"] = "cells of this screen"
+    result, message = judged(clean, graph)
+    assert (result, "evaluation controls" in message) == ("fail", True)
 
 
 def test_an_evaluation_control_among_the_training_controls(clean):

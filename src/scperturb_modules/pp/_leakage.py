@@ -68,7 +68,8 @@ def check_leakage(
     priors
         What predictors are given: one table, a sequence or a mapping of them. Each says what it was made from by
         ``.attrs["derived_from"]`` (or the attribute ``derived_from``): ``"same_screen"``,
-        ``"same_line_other_screen"``, or anything else, such as ``"annotation"``.
+        ``"same_line_other_screen"``, or anything else, such as ``"annotation"``. One made from training cells of this
+        screen (``priors.coexpression``) says which by ``.attrs["cells"]``, and is judged by them.
     perturbation_key, control, layer, cell_type_key, split_key
         Columns, control label and layer of the screen. ``layers["counts"]``, where it exists, goes before ``layer``.
 
@@ -91,7 +92,7 @@ def check_leakage(
         ``gene_lists``
             lists of changed genes in ``uns``; predictors here do not read them
         ``priors``
-            none was made from this screen
+            none was made from this screen, unless from the training side of this very split
         ``controls``
             evaluation controls exist and are not among the training controls
 
@@ -223,7 +224,7 @@ def _check_gene_lists(evidence: Evidence) -> list[Finding]:
 
 def _check_priors(evidence: Evidence) -> list[Finding]:
     priors = _named_priors(evidence.priors)
-    findings = [_judge_prior(name, prior) for name, prior in priors]
+    findings = [_judge_prior(name, prior, evidence) for name, prior in priors]
     return findings or [Finding(PASS, 0, "No prior was given.")]
 
 
@@ -244,12 +245,15 @@ def _said(prior: Any, key: str) -> Any:
     return None if isinstance(prior, pd.DataFrame) else getattr(prior, key, None)
 
 
-def _judge_prior(name: str, prior: Any) -> Finding:
+def _judge_prior(name: str, prior: Any, evidence: Evidence) -> Finding:
     origin = _said(prior, "derived_from")
     if origin == "same_screen":
         return Finding(FAIL, 1, f"{name} was made from this screen.", "Leave it out, or make it from training cells.")
     if origin == "same_line_other_screen":
         return Finding(NOTE, 1, f"{name} was made from another perturbation screen of the same cell line.")
+    record = _said(prior, "cells")
+    if isinstance(record, Mapping):
+        return _judge_record(name, record, evidence)
     if origin is None:
         return Finding(NOTE, 1, f"{name} does not say what it was made from.", 'Set its attrs["derived_from"].')
     return Finding(PASS, 0, f"{name} was made from {origin}.")

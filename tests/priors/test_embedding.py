@@ -57,6 +57,28 @@ def test_rows_are_those_of_the_table(seed):
     same(gene_embedding(frame, [*wanted, wanted[0]]), slowly(frame, wanted))
 
 
+def test_numbers_of_all_kinds_and_an_untouched_table():
+    frame = pd.DataFrame(
+        {
+            "float32": np.array([0.5, 1.5, 2.5], dtype=np.float32), "bool": [True, False, True],
+            "nullable": pd.array([1, 2, None], dtype="Int64"), "text": ["1e-3", "-2", "3"],
+        },
+        index=["B", "A", "C"],
+    )  # fmt: skip
+    frame.columns = ["x", "y", "x", "x"]
+    before = frame.copy()
+    for embedding in (gene_embedding(frame), gene_embedding(frame, ["C", "D", "A", "B"])):
+        table = embedding.to_frame()
+        assert list(table.columns) == ["x", "y", "x", "x"]
+        np.testing.assert_array_equal(table.loc[["A", "B"]], [[1.5, 0, 2, -2], [0.5, 1, 1, 1e-3]])
+        assert dict(zip(embedding.genes, embedding.known, strict=True))["C"] == np.False_
+    pd.testing.assert_frame_equal(frame, before)
+    floats = draw_frame()
+    before = floats.copy()
+    gene_embedding(floats)
+    pd.testing.assert_frame_equal(floats, before)
+
+
 def test_missing_vectors_are_counted(frame, caplog):
     frame.loc["G03", "b"] = np.nan
     frame.loc["G04"] = 1.0

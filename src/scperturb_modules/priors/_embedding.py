@@ -92,16 +92,16 @@ class GeneEmbedding:
         (GeneEmbedding('ESM2', 3 genes, 1 without a vector, 2 features), ('A', 'B', 'C'), array([ True,  True, False]))
         """
         attrs = {str(key): value for key, value in table.attrs.items() if key != "name"}
-        label = str(name if name is not None else table.attrs.get("name") or "embedding")
+        label = _label(table, name)
         genes = _gene_index(table, label)
         values = _numbers(table, label)
-        infinite = np.isinf(values).any(axis=1)
-        if infinite.any():
+        incomplete = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        infinite = incomplete[np.isinf(values[incomplete]).any(axis=1)]
+        if len(infinite):
             raise DataError(
-                f"embedding {label!r} has infinite values for {infinite.sum()} genes: {name_some(genes[infinite])}. "
+                f"embedding {label!r} has infinite values for {len(infinite)} genes: {name_some(genes[infinite])}. "
                 "Fill them, or make them missing: table.replace([np.inf, -np.inf], np.nan)."
             )
-        incomplete = np.isnan(values).any(axis=1)
         values[incomplete] = np.nan
         order = sorted(range(len(genes)), key=genes.__getitem__)
         features = tuple(str(column) for column in table.columns)
@@ -185,28 +185,32 @@ def gene_embedding(
     >>> embedding
     GeneEmbedding('GenePT', 2 genes, 1 without a vector, 2 features)
     """
-    whole = GeneEmbedding.from_frame(_frame(table, name), name=name)
-    wanted = list(whole.genes) if genes is None else sorted({str(gene) for gene in genes})
-    found = find_genes(genes, whole.genes, what=f"embedding {whole.name!r}", names=names)
-    row = {gene: i for i, gene in enumerate(whole.genes)}
-    values = np.full((len(wanted), len(whole.features)), np.nan)
-    present = [i for i, gene in enumerate(wanted) if gene in found]
-    values[present] = whole.values[[row[found[wanted[i]]] for i in present]]
-    embedding = GeneEmbedding(whole.name, tuple(wanted), values, whole.features, whole.attrs)
-    n_absent, n_incomplete = len(wanted) - len(present), len(present) - int(embedding.known.sum())
-    if n_absent or n_incomplete:
+    frame = _frame(table)
+    label = _label(frame, name)
+    symbols = _gene_index(frame, label)
+    found = find_genes(genes, symbols.tolist(), what=f"embedding {label!r}", names=names)
+    wanted = sorted(found if genes is None else {str(gene) for gene in genes})
+    here = [gene for gene in wanted if gene in found]
+    rows = pd.Index(symbols).get_indexer(pd.Index([found[gene] for gene in here], dtype=object))
+    embedding = GeneEmbedding.from_frame(frame.iloc[rows].set_axis(here).reindex(wanted), name=label)
+    n_absent, n_missing = len(wanted) - len(here), int((~embedding.known).sum())
+    if n_missing:
         message = "embedding %r: of %d genes, %d are not in the table and %d lack a number; they have no vector"
-        logger.info(message, embedding.name, len(wanted), n_absent, n_incomplete)
+        logger.info(message, label, len(wanted), n_absent, n_missing - n_absent)
     return embedding
 
 
-def _frame(table: Table | Mapping[str, ArrayLike], name: str | None) -> pd.DataFrame:
+def _label(table: pd.DataFrame, name: str | None) -> str:
+    return str(name if name is not None else table.attrs.get("name") or "embedding")
+
+
+def _frame(table: Table | Mapping[str, ArrayLike]) -> pd.DataFrame:
     if isinstance(table, pd.DataFrame):
         return table
     if isinstance(table, Mapping):
         return _stacked(table)
     file = os.fspath(table)
-    frame = read_table(file, {}, what=f"embedding {name or file!r}")
+    frame = read_table(file, {}, what="embedding")
     if isinstance(frame.index, pd.RangeIndex):  # else the first line has no name for the column of genes, as R writes
         frame = frame.set_index(frame.columns[0])
     frame.attrs["name"] = Path(file).name.split(".")[0]
@@ -255,19 +259,20 @@ def _numbers(table: pd.DataFrame, label: str) -> NDArray[np.float64]:
     """(n, F) values; missing ones are NaN."""
     if table.shape[1] == 0:
         raise DataError(f"embedding {label!r} has no columns; genes belong in the index, numbers in the columns.")
-    columns, wrong = [], []
-    for i, name in enumerate(table.columns):
-        column = table.iloc[:, i]
-        if not pd.api.types.is_numeric_dtype(column):
-            column = column.mask(column.isin(_MISSING_TEXT))
-            numbers = pd.to_numeric(column, errors="coerce")
-            if (numbers.isna() & column.notna()).any():
-                wrong.append(name)
-            column = numbers
-        columns.append(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    text = [i for i, dtype in enumerate(table.dtypes) if not pd.api.types.is_numeric_dtype(dtype)]
+    read = {i: pd.to_numeric(table.iloc[:, i], errors="coerce") for i in text}
+    wrong = [
+        table.columns[i]
+        for i, numbers in read.items()
+        if not table.iloc[:, i][numbers.isna()].dropna().isin(_MISSING_TEXT).all()
+    ]
     if wrong:
         raise DataError(
             f"embedding {label!r} has {len(wrong)} columns that are not numbers: {name_some(wrong)}. Drop or encode "
             'them; genes belong in the index: table.set_index("the column of genes").'
         )
-    return np.column_stack(columns)
+    if read:
+        table = table.set_axis(range(table.shape[1]), axis=1)  # names of columns may repeat
+        for i, numbers in read.items():
+            table[i] = numbers
+    return table.to_numpy(dtype=np.float64, copy=True, na_value=np.nan)

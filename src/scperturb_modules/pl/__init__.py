@@ -2,9 +2,20 @@
 
 from scperturb_modules.pl._attention import attention
 from scperturb_modules.pl._error_by_effect import error_by_effect
+from scperturb_modules.pl._gene_graph import gene_graph
 from scperturb_modules.pl._leaderboard import leaderboard
 from scperturb_modules.pl._metric_quality import metric_quality
+from scperturb_modules.pl._prior_coverage import prior_coverage
 from scperturb_modules.pl._top_genes import top_genes
 from scperturb_modules.pl._training_history import training_history
 
-__all__ = ["attention", "error_by_effect", "leaderboard", "metric_quality", "top_genes", "training_history"]
+__all__ = [
+    "attention",
+    "error_by_effect",
+    "gene_graph",
+    "leaderboard",
+    "metric_quality",
+    "prior_coverage",
+    "top_genes",
+    "training_history",
+]

@@ -17,7 +17,7 @@ PINNED := $(if $(IS_311),-c constraints.txt,)
 # the tests run side by side: one thread each, or they fight for the cores
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install demo test test-full lint docs bench-real bench-app bench-speed clean
+.PHONY: help install demo test test-full lint docs bench-real bench-full bench-app bench-speed clean
 
 help:  ## list what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ docs: $(VENV)/.docs  ## build docs/_build/html; warnings are errors
 
 bench-real: install  ## leaderboards of the real screens, as tables under docs/benchmarks/
 	$(BIN)/python benchmarks/real.py
+
+bench-full: install  ## leaderboards of the published screens with all cells, in results/full; downloads 6 GB once
+	$(BIN)/python benchmarks/full.py
 
 bench-app: install  ## what APP is worth on simulated screens; fits are kept in results/app, so that it can go on
 	$(ONE_THREAD) $(BIN)/python benchmarks/app/main.py

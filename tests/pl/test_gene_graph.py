@@ -62,7 +62,7 @@ def slowly_chosen(graph, found, n_neighbours, max_nodes):
 @pytest.mark.parametrize(("n_neighbours", "max_nodes"), [(3, 80), (5, 15), (0, 80), (4, 6), (2, 9)])
 def test_the_choice_of_genes_and_edges_equals_plain_loops(directed, n_neighbours, max_nodes):
     for seed in range(5):
-        graph = draw(seed, directed=directed, signed=True)
+        graph = draw(seed, n_genes=30, directed=directed, signed=True)  # with pairs joined in both directions
         found = sorted(np.random.default_rng(seed).choice(graph.genes, 8, replace=False).tolist())
         near = neighbourhood(graph, found, n_neighbours, max_nodes)
         perturbed, chosen, n_outside = slowly_chosen(graph, found, n_neighbours, max_nodes)

@@ -52,8 +52,11 @@ def drawn_states(ax):
 def shares(ax):
     """(priors x groups x states) lengths of the bars."""
     n_priors = len([name for name in tick_names(ax.yaxis) if name != "measured gene"])
-    width = np.array([bar.get_width() for bar in ax.patches])
-    return width.reshape(2, 3, n_priors).transpose(2, 0, 1)
+    ends = np.array([(bar.get_x(), bar.get_x() + bar.get_width()) for bar in ax.patches])
+    ends = ends.reshape(2, 3, n_priors, 2).transpose(2, 0, 1, 3)
+    np.testing.assert_allclose(ends[:, :, 1:, 0], ends[:, :, :-1, 1], err_msg="a bar starts where the last one ends")
+    np.testing.assert_allclose(ends[:, :, 0, 0], ends[0, 0, 0, 0])
+    return ends[..., 1] - ends[..., 0]
 
 
 def test_each_gene_and_prior_has_the_dot_of_its_state():

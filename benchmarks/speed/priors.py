@@ -48,11 +48,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds of preparing and of each run, memory of the whole process before the runs and at its peak, the result."""
+    """Seconds of preparing and of each run, memory of the whole process before the runs and at its peak, the result.
+
+    ``processor`` are the seconds of all threads together, which other work on the machine hardly changes.
+    """
 
     name: str
     preparing: float
     runs: tuple[float, ...]
+    processor: tuple[float, ...]
     gib_before: float
     gib_peak: float
     result: str
@@ -99,12 +103,13 @@ def measure(name: str, runs: int) -> Spent:
     """Prepare once, call several times; in this process."""
     start = time.perf_counter()
     call = TASKS[name].prepare()
-    preparing, before, times = time.perf_counter() - start, peak_gib(), []
+    preparing, before, times, processor = time.perf_counter() - start, peak_gib(), [], []
     for _ in range(runs):
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         result = call()
         times.append(time.perf_counter() - start)
-    return Spent(name, preparing, tuple(times), before, peak_gib(), repr(result))
+        processor.append(time.process_time() - busy)
+    return Spent(name, preparing, tuple(times), tuple(processor), before, peak_gib(), repr(result))
 
 
 def peak_gib() -> float:
@@ -122,14 +127,14 @@ def measured_apart(name: str, runs: int) -> Spent:
 def section(found: Sequence[Spent], load: float) -> str:
     """Times against their limits, as Markdown."""
     head = [
-        "what", "limit, s", "fastest, s", "median, s", "runs", "reading or drawing the input, s",
+        "what", "limit, s", "fastest, s", "median, s", "processor time, s", "runs", "reading or drawing the input, s",
         "memory of the process before, GiB", "at its peak, GiB", "result",
     ]  # fmt: skip
     rows = [
         [
             TASKS[one.name].what, f"{TASKS[one.name].limit:.0f}", f"{min(one.runs):.2f}",
-            f"{statistics.median(one.runs):.2f}", len(one.runs), f"{one.preparing:.1f}", f"{one.gib_before:.2f}",
-            f"{one.gib_peak:.2f}", one.result,
+            f"{statistics.median(one.runs):.2f}", f"{statistics.median(one.processor):.2f}", len(one.runs),
+            f"{one.preparing:.1f}", f"{one.gib_before:.2f}", f"{one.gib_peak:.2f}", one.result,
         ]
         for one in found
     ]  # fmt: skip

@@ -75,7 +75,7 @@ def test_numbers_of_all_kinds_and_an_untouched_table():
     pd.testing.assert_frame_equal(frame, before)
     floats = draw_frame()
     before = floats.copy()
-    gene_embedding(floats)
+    GeneEmbedding.from_frame(floats)
     pd.testing.assert_frame_equal(floats, before)
 
 
@@ -88,15 +88,12 @@ def test_missing_vectors_are_counted(frame, caplog):
     assert repr(embedding) == "GeneEmbedding('ESM2', 3 genes, 2 without a vector, 4 features)"
 
 
-def test_names_of_the_user_are_kept(frame):
-    class Aliases(GeneNames):
-        def candidates(self, gene):
-            return ("G04",) if gene == "old" else ()
-
-    frame.loc["G04"] = [1.0, 2.0, 3.0, 4.0]
-    embedding = gene_embedding(frame, ["G05", "G04"], names=Aliases())
-    assert embedding.genes == ("G04", "G05")
-    np.testing.assert_array_equal(embedding.values[0], [1, 2, 3, 4])
+def test_genes_are_found_by_other_names_and_keep_theirs(frame):
+    names = GeneNames.from_tables(aliases=pd.DataFrame({"alias": ["old"], "symbol": ["G04"]}))
+    frame.loc[["G04", "G05"]] = [[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]
+    embedding = gene_embedding(frame, ["old", "G05"], names=names)
+    assert embedding.genes == ("G05", "old")
+    np.testing.assert_array_equal(embedding.values, [[5, 6, 7, 8], [1, 2, 3, 4]])
 
 
 @pytest.mark.parametrize(("name", "separator"), [("esm.csv", ","), ("esm.tsv", "\t"), ("esm.csv.gz", ",")])
@@ -169,6 +166,9 @@ def test_attrs_and_name_travel(frame):
     embedding = gene_embedding(frame, ["G05", "G06"])
     assert embedding.name == "GenePT" and embedding.attrs == {"version": "2", "derived_from": "text about genes"}
     assert embedding.to_frame().attrs == frame.attrs
+    other = GeneEmbedding("other", ("A",), np.ones((1, 1)), ("x",), frame.attrs)
+    other.attrs["version"] = "3"
+    assert frame.attrs["version"] == "2", "nothing is shared"
     assert gene_embedding(frame, name="mine").name == "mine" and frame.attrs["name"] == "GenePT"
     again = GeneEmbedding.from_frame(embedding.to_frame())
     assert (again.name, again.genes, again.features, again.attrs) == (
@@ -186,6 +186,8 @@ def test_it_cannot_be_changed_or_made_out_of_order(frame):
     for genes, values in wrong:
         with pytest.raises(DataError, match=r"GeneEmbedding\.from_frame"):
             GeneEmbedding("wrong", genes, values, ("x",))
+    with pytest.raises(DataError, match="not in order"):
+        GeneEmbedding("no features", (), np.ones((0, 0)), ())
     with pytest.raises(DataError, match="not in order"):
         GeneEmbedding("half a row", ("A",), np.array([[1.0, np.nan]]), ("x", "y"))
 

@@ -10,11 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from scperturb_modules._errors import DataError, name_some
+from scperturb_modules.priors._graph import Index
 from scperturb_modules.priors._read import Table, read_file, read_table
 
 SetSource: TypeAlias = Table | Mapping[str, Iterable[str]]
@@ -47,7 +50,7 @@ def read_sets(source: SetSource, *, what: str) -> RawSets:
         The file is damaged; a set has no name or no gene; two lines of a GMT file have one name.
     """
     if isinstance(source, Mapping):
-        raw = RawSets({str(name): _listed(name, genes) for name, genes in source.items()})
+        raw = RawSets({str(name): listed(name, genes) for name, genes in source.items()})
     elif isinstance(source, pd.DataFrame) or {".tsv", ".csv"} & set(Path(source).suffixes):
         raw = _from_table(source, what)
     else:
@@ -63,10 +66,19 @@ def read_sets(source: SetSource, *, what: str) -> RawSets:
     return raw
 
 
-def _listed(name: object, genes: Iterable[str]) -> list[str]:
-    if isinstance(genes, str):
-        raise DataError(f"gene set {str(name)!r} is the text {genes!r}; give a list of genes: [{genes!r}].")
-    return ["" if pd.isna(gene) else str(gene) for gene in genes]
+def listed(name: object, members: Iterable[str]) -> list[str]:
+    """Members of one entry of a dictionary as text, blank where missing; a text instead of a list is an error."""
+    if isinstance(members, str):
+        raise DataError(f"{str(name)!r} has the text {members!r}; give a list: [{members!r}].")
+    return ["" if pd.isna(member) else str(member) for member in members]
+
+
+def members_table(genes: Any, set_number: Index, n_sets: int) -> tuple[tuple[str, ...], sparse.csr_array]:
+    """Sorted genes, and the table (genes, sets) of ones, from pairs of a gene (text) and the number of a set."""
+    row, symbols = pd.factorize(genes, sort=True)
+    table = sparse.coo_array((np.ones(len(row)), (row, set_number)), shape=(len(symbols), n_sets)).tocsr()
+    table.data[:] = 1.0  # a gene that a source names twice in a set is in it once
+    return tuple(str(symbol) for symbol in symbols), table
 
 
 def _from_table(table: Table, what: str) -> RawSets:
@@ -77,7 +89,7 @@ def _from_table(table: Table, what: str) -> RawSets:
     return RawSets(
         complete.groupby("set", sort=False)["gene"].agg(list).to_dict(),
         mended={"rows without gene or set": len(pairs) - len(complete)},
-        attrs={str(key): value for key, value in frame.attrs.items()},
+        attrs={**_source(table), **{str(key): value for key, value in frame.attrs.items()}},
     )
 
 
@@ -96,7 +108,12 @@ def _from_gmt(path: str | os.PathLike[str], what: str) -> RawSets:
     if twice:
         raise DataError(f"{what}: {len(twice)} gene sets stand more than once: {name_some(twice)}. Rename them.")
     genes = _by_gseapy([line[2] for line in lines])
-    return RawSets(dict(zip(names, genes, strict=True)), tuple(line[1].strip() for line in lines))
+    descriptions = tuple(line[1].strip() for line in lines)
+    return RawSets(dict(zip(names, genes, strict=True)), descriptions, attrs=_source(path))
+
+
+def _source(table: Table) -> dict[str, object]:
+    return {} if isinstance(table, pd.DataFrame) else {"source": Path(table).name}
 
 
 def _text(path: Path) -> str:

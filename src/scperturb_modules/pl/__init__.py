@@ -5,6 +5,7 @@ from scperturb_modules.pl._error_by_effect import error_by_effect
 from scperturb_modules.pl._gene_graph import gene_graph
 from scperturb_modules.pl._leaderboard import leaderboard
 from scperturb_modules.pl._metric_quality import metric_quality
+from scperturb_modules.pl._network_quality import network_quality
 from scperturb_modules.pl._prior_coverage import prior_coverage
 from scperturb_modules.pl._top_genes import top_genes
 from scperturb_modules.pl._training_history import training_history
@@ -15,6 +16,7 @@ __all__ = [
     "gene_graph",
     "leaderboard",
     "metric_quality",
+    "network_quality",
     "prior_coverage",
     "top_genes",
     "training_history",

@@ -55,6 +55,10 @@ def node_embedding(
     DataError
         ``window`` is less than 1; or the network has fewer features, and ``clip`` is False.
 
+    See Also
+    --------
+    scperturb_modules.priors.spectral_embedding : The slow directions of the walk.
+
     Notes
     -----
     DeepWalk (node2vec with ``p = q = 1``) trained by skip-gram with one negative sample factorises a matrix that is
@@ -71,10 +75,6 @@ def node_embedding(
 
     Work grows with ``window`` times genes times edges: a network of 17,288 genes and 174,962 edges takes about 40
     seconds and 1 GiB on one core.
-
-    See Also
-    --------
-    scperturb_modules.priors.spectral_embedding : The slow directions of the walk.
 
     References
     ----------

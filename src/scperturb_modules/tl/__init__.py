@@ -6,5 +6,15 @@ from scperturb_modules.tl._benchmark import benchmark
 from scperturb_modules.tl._board import Benchmark
 from scperturb_modules.tl._evaluate import evaluate
 from scperturb_modules.tl._frame import read_results
+from scperturb_modules.tl._network_quality import network_quality, network_verdict
 
-__all__ = ["Benchmark", "attention_enrichment", "benchmark", "evaluate", "plan", "read_results"]
+__all__ = [
+    "Benchmark",
+    "attention_enrichment",
+    "benchmark",
+    "evaluate",
+    "network_quality",
+    "network_verdict",
+    "plan",
+    "read_results",
+]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from scperturb_modules import baselines
-from scperturb_modules.baselines import Anchor, TrainingData, fuse_tables, shrink_to_zero
+from scperturb_modules.baselines import Anchor, TrainingData, as_sources, shrink_to_zero
 
 GENES = [f"G{i:02d}" for i in range(16)]
 
@@ -24,7 +24,7 @@ def prior():
 
 
 def anchor_of(training, prior=None):
-    return Anchor(TrainingData.from_pseudobulk(training), None if prior is None else fuse_tables({"p": prior}))
+    return Anchor(TrainingData.from_pseudobulk(training), as_sources(prior))
 
 
 def test_without_noise_it_is_the_additive_sum(make_training, fit):
@@ -120,7 +120,7 @@ def test_an_unmeasured_gene_takes_its_nearest_neighbours(make_training, fit, pri
 @pytest.mark.parametrize("poison", [np.nan, 1e3])
 @pytest.mark.parametrize("gene", ["G00", "G07", "G15"])
 def test_the_own_measurement_never_enters_the_leave_one_out_anchor(gene, poison, make_training, prior):
-    """Also not through the mean, the folds in which k is chosen, or the shrinkage of others."""
+    """Also not through the mean, what is learned of the prior, or the shrinkage of others."""
     rng = np.random.default_rng(0)
     changes = changes_of(rng)
     poisoned = changes | {gene: poison * rng.normal(size=40)}

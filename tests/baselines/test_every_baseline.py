@@ -1,4 +1,4 @@
-"""What holds for each of the eleven: form of the answer, order, leaks, unknown genes, contexts, storage."""
+"""What holds for each of them: form of the answer, order, leaks, unknown genes, contexts, storage."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from scperturb_modules import _keys as keys
 from scperturb_modules import baselines, pp
 from scperturb_modules._errors import DataError, MissingKeyError, NotTrainedError
 from scperturb_modules._protocols import Predictor
+from scperturb_modules.priors import gene_sets
 
 EVERY = pytest.mark.parametrize("baseline", baselines.ALL, ids=lambda one: one.name)
 
@@ -179,7 +180,9 @@ def test_save_and_load_in_a_new_process_give_the_same_bits(drawn, fit, tmp_path)
     table.attrs["name"] = "go/bp"
     table.iloc[3, 1] = np.nan
     models = [fit(baseline, adata, priors=table, seed=2) for baseline in baselines.ALL]
-    models.append(fit(baselines.NearestPrior, adata, priors=table, k=3, factor=0.4))
+    edges = pd.DataFrame({"source": table.index[:-1], "target": table.index[1:]})
+    sets = gene_sets({"a": table.index[::2], "b": table.index[::3], "c": table.index[:5]})
+    models.append(fit(baselines.NearestPrior, adata, priors={"table": table, "edges": edges, "sets": sets}))
     for i, model in enumerate(models):
         model.save(tmp_path / f"model{i}")
     assert len(list(tmp_path.iterdir())) == len(models), "nothing temporary stays behind"
@@ -264,9 +267,8 @@ def test_a_view_is_not_set_up(drawn):
 
 def test_settings_may_be_numpy_numbers(drawn, fit, tmp_path):
     adata, table = drawn
-    numbers = {"seed": np.int64(1), "k": np.int64(3), "factor": np.float32(0.5)}
-    model = fit(baselines.NearestPrior, adata, priors=table, **numbers)
-    plain = fit(baselines.NearestPrior, adata, priors=table, seed=1, k=3, factor=0.5)
+    model = fit(baselines.NearestPrior, adata, priors=table, seed=np.int64(1))
+    plain = fit(baselines.NearestPrior, adata, priors=table, seed=1)
     np.testing.assert_array_equal(delta_of(model), delta_of(plain))
     model.save(tmp_path / "model")
     assert baselines.NearestPrior.load(tmp_path / "model").settings == plain.settings
@@ -299,5 +301,5 @@ def test_setup_is_recorded_and_used(drawn, fit):
 
 
 def test_the_list_of_competitors():
-    assert len(baselines.ALL) == len(set(baselines.ALL)) == 11
+    assert len(baselines.ALL) == len(set(baselines.ALL)) == 12
     assert all(issubclass(one, baselines.Baseline) for one in baselines.ALL)

@@ -49,39 +49,22 @@ def test_a_good_prior_beats_the_mean_and_a_permuted_one_does_not(baseline, group
     assert np.mean([error(fit(baseline, training, priors=decoy)) for decoy in decoys]) > 0.97 * mean
 
 
-def test_nearest_prior_with_all_neighbours_and_no_weight_is_the_mean_shift(groups, make_training, fit):
-    changes, table = groups
-    known, asked = split(changes)
-    training = make_training(known)
-    model = fit(baselines.NearestPrior, training, priors=table, k="all", factor=0.0)
-    mean = fit(baselines.MeanShift, training)
-    np.testing.assert_array_equal(model.predict(asked).layers["delta"], mean.predict(asked).layers["delta"])
-    free = fit(baselines.NearestPrior, training, priors=table, k="all", factor=1.0)
-    assert not np.allclose(free.predict(asked).layers["delta"], mean.predict(asked).layers["delta"])
-
-
-def test_all_equally_near_neighbours_are_the_mean_shift(groups, make_training, fit):
+def test_neighbours_that_are_all_alike_are_the_mean_and_no_neighbour_is_the_fitted_mean(groups, make_training, fit):
     """A prior that tells two kinds of genes apart, but all training genes are of one kind."""
     changes, _ = groups
     known, asked = split(changes)
     kinds = pd.DataFrame({"kind": [1.0] * 36 + [-1.0] * 4}, index=[f"G{i:02d}" for i in range(40)])
-    model = fit(baselines.NearestPrior, make_training(known), priors=kinds, k="all", factor=1.0)
-    mean = fit(baselines.MeanShift, make_training(known))
-    np.testing.assert_allclose(
-        model.predict(asked).layers["delta"], mean.predict(asked).layers["delta"], rtol=1e-12, atol=1e-14
+    model = fit(baselines.NearestPrior, make_training(known), priors=kinds)
+    mean, fitted = (
+        fit(one, make_training(known)).predict(asked[:1]).layers["delta"][0]
+        for one in (baselines.MeanShift, baselines.MeanFitted)
     )
+    near = model.predict(asked).layers["delta"]
+    factor = near[0] @ mean / (mean @ mean)
+    np.testing.assert_allclose(near, np.tile(factor * mean, (8, 1)), rtol=1e-10, atol=1e-12)
     far = model.predict(["G38"])
-    assert far.obs["anchor"].tolist() == ["mean"], "a gene without a similar one gets the mean"
-
-
-def test_one_neighbour_is_the_most_similar_single(make_training, fit):
-    changes = {f"G{i:02d}": float(i) for i in range(12)}
-    angle = np.linspace(0, np.pi, 14)
-    table = pd.DataFrame({"x": np.cos(angle), "y": np.sin(angle)}, index=[f"G{i:02d}" for i in range(14)])
-    directions = fuse_tables({"p": table}).directions
-    nearest = int(np.argmax(directions[13] @ directions[:12].T))
-    model = fit(baselines.NearestPrior, make_training(changes), priors=table, k=1, factor=1.0)
-    np.testing.assert_allclose(model.predict(["G13"]).layers["delta"], float(nearest))
+    assert far.obs["anchor"].tolist() == ["mean"], "no training gene is like it"
+    np.testing.assert_allclose(far.layers["delta"][0], fitted, rtol=1e-12)
 
 
 def test_nearest_prior_sums_measured_and_predicted_singles(groups, make_training, fit):
@@ -231,26 +214,21 @@ def test_training_genes_that_are_all_alike_have_no_similarity(linear):
         np.testing.assert_allclose(kernel(np.vstack([values, -values])), 0.0, atol=1e-12)
 
 
-@pytest.mark.parametrize("arguments", [{"k": 0}, {"k": "some"}, {"factor": 1.5}])
-def test_impossible_settings_are_refused(arguments, make_training):
-    with pytest.raises(ValueError, match=f"{next(iter(arguments))} is"):
-        baselines.NearestPrior(make_training({"G00": 1.0}), **arguments)
-
-
-def test_the_number_of_neighbours_is_chosen_by_their_noise(make_training, fit):
-    """Noisy groups of nine want several neighbours; twins, each unlike all others, want one."""
+def test_how_close_a_neighbour_has_to_be_is_learned_from_the_noise(make_training, fit):
+    """Noisy groups of nine want the mean of many; twins, each unlike all others, want the twin alone."""
     rng = np.random.default_rng(0)
     changes, table = grouped(rng, noise=2.0)
-    noisy = fit(baselines.NearestPrior, make_training(changes), priors=table)
-    assert noisy.settings["chosen_k"]["all"] in (5, 10)
     names = [f"G{i:02d}" for i in range(40)]
     responses, places = np.repeat(rng.normal(size=(20, 40)), 2, axis=0), np.repeat(rng.normal(size=(20, 8)), 2, axis=0)
-    twins = fit(
-        baselines.NearestPrior,
-        make_training(dict(zip(names, responses, strict=True))),
-        priors=pd.DataFrame(places, index=names),
-    )
-    assert twins.settings["chosen_k"] == {"all": 1}
+    twins = dict(zip(names, responses, strict=True)), pd.DataFrame(places, index=names)
+    learned = []
+    for measured, prior in ((changes, table), twins):
+        model = fit(baselines.NearestPrior, make_training(measured), priors={"p": prior})
+        learned.append(model.settings["neighbours"]["all"]["sources"]["p"])
+    noisy, clear = learned
+    assert noisy["power"] < clear["power"] == 4
+    assert noisy["pseudo_count"] > clear["pseudo_count"]
+    assert clear["error"] < 0.2 < noisy["error"] < 1
 
 
 @pytest.mark.parametrize("baseline", [baselines.EmbeddingLinear, baselines.KernelRidge])
@@ -299,17 +277,21 @@ def edges_of(table, n_neighbours=4):
 
 @pytest.mark.parametrize("baseline", NEEDING)
 def test_a_network_counts_as_its_spectral_embedding(baseline, groups, make_training, fit):
+    """For all but NearestPrior, which sees neighbourhoods as well."""
     changes, table = groups
     known, asked = split(changes)
     edges = edges_of(table)
-    embedding = priors.spectral_embedding(edges)
-    expected = fit(baseline, make_training(known), priors=embedding).predict(asked).layers["delta"]
-    for same in (edges, priors.GeneGraph.from_table(edges), [edges], {"net": edges}):
-        delta = fit(baseline, make_training(known), priors=same).predict(asked).layers["delta"]
-        np.testing.assert_array_equal(delta, expected)
+
+    def answer(prior):
+        return fit(baseline, make_training(known), priors=prior).predict(asked).layers["delta"]
+
+    expected = answer(edges)
+    for same in (priors.GeneGraph.from_table(edges), [edges], {"net": edges}):
+        np.testing.assert_array_equal(answer(same), expected)
+    as_features = np.array_equal(answer(priors.spectral_embedding(edges)), expected)
+    assert as_features == (baseline is not baselines.NearestPrior)
     shuffled = edges.assign(target=np.random.default_rng(0).permutation(edges["target"]))
-    other = fit(baseline, make_training(known), priors=shuffled).predict(asked).layers["delta"]
-    assert not np.allclose(other, expected)
+    assert not np.allclose(answer(shuffled), expected)
 
 
 def test_tables_and_networks_in_one_list(groups):

@@ -70,7 +70,8 @@ def test_everything_comes_back(folder, trained, toy_class):
     assert loaded.networks["ppi"].attrs == trained.networks["ppi"].attrs
     pd.testing.assert_frame_equal(loaded.tables["go/bp"], trained.tables["go/bp"])
     assert loaded.tables["go/bp"].attrs == trained.tables["go/bp"].attrs
-    np.testing.assert_array_equal(loaded.prior_embedding.values, trained.prior_embedding.values)
+    for name, source in trained.sources.items():
+        np.testing.assert_array_equal(loaded.sources[name].table.to_numpy(), source.table.to_numpy())
     assert loaded.registry["setup_args"] == trained.registry["setup_args"]
     assert loaded.summary_stats.n_perturbation == trained.summary_stats.n_perturbation
     assert loaded.predict().obs_names.tolist() == trained.predict(store=False).obs_names.tolist()
@@ -82,7 +83,7 @@ def test_the_embedding_is_the_saved_one(folder, trained, toy_class, monkeypatch)
     def other(*args, **kwargs):
         raise AssertionError("computed anew")
 
-    monkeypatch.setattr("scperturb_modules.models._base.fuse_tables", other)
+    monkeypatch.setattr("scperturb_modules.baselines._priors.spectral_embedding", other)
     np.testing.assert_array_equal(delta_of(toy_class.load(folder)), delta_of(trained))
 
 
@@ -173,7 +174,7 @@ def test_a_model_without_priors(screen, fit, toy_class, tmp_path):
     model = fit(screen)
     model.save(tmp_path / "model")
     loaded = toy_class.load(tmp_path / "model")
-    assert loaded.prior_embedding is None and loaded.priors == {}
+    assert loaded.sources == {} and loaded.priors == {}
     np.testing.assert_array_equal(delta_of(loaded), delta_of(model))
 
 

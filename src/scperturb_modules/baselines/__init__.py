@@ -10,16 +10,17 @@ from scperturb_modules.baselines._base import Baseline
 from scperturb_modules.baselines._ceilings import l2_floor, oracle_prediction, replicate_halves
 from scperturb_modules.baselines._kernel import EmbeddingLinear, KernelRidge
 from scperturb_modules.baselines._linear import Linear
-from scperturb_modules.baselines._mean import MatchingMean, MeanShift, NoChange
+from scperturb_modules.baselines._mean import MatchingMean, MeanFitted, MeanShift, NoChange
 from scperturb_modules.baselines._nearest import NearestPrior
 from scperturb_modules.baselines._prediction import make_prediction, resolve_rows
-from scperturb_modules.baselines._priors import Embedding, as_tables, fuse_tables
+from scperturb_modules.baselines._priors import Embedding, PriorSource, as_sources, as_tables, fuse_tables, knows
 from scperturb_modules.baselines._training import TrainingData
 from scperturb_modules.baselines._transfer import Transfer
 
 ALL = (
     NoChange,
     MeanShift,
+    MeanFitted,
     MatchingMean,
     Additive,
     AdditiveFitted,
@@ -44,13 +45,17 @@ __all__ = [
     "KernelRidge",
     "Linear",
     "MatchingMean",
+    "MeanFitted",
     "MeanShift",
     "NearestPrior",
     "NoChange",
+    "PriorSource",
     "TrainingData",
     "Transfer",
+    "as_sources",
     "as_tables",
     "fuse_tables",
+    "knows",
     "l2_floor",
     "make_prediction",
     "oracle_prediction",

@@ -78,7 +78,7 @@ class AdditiveShrunk(Additive):
     uses_prior = True
 
     def _fit(self) -> None:
-        self.anchor = Anchor(self._data, self._embedding, seed=self.seed)
+        self.anchor = Anchor(self._data, self.priors, seed=self.seed)
         self.fitted.update(self.anchor.settings())
 
     def _respond(self, genes: tuple[str, ...], context: str | None) -> Response:

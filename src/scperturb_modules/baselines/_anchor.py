@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from scperturb_modules.baselines._base import source_name
 from scperturb_modules.baselines._nearest import Neighbours
 from scperturb_modules.baselines._prediction import MEASURED, NO_EMBEDDING, OK, Response, joined, sum_of
-from scperturb_modules.baselines._priors import Embedding
+from scperturb_modules.baselines._priors import PriorSource, knows
 from scperturb_modules.baselines._training import Array, Source, TrainingData
 
 PRIOR_CONDITIONS = 5
@@ -107,10 +107,10 @@ class Anchor:
     ----------
     data
         The training view.
-    embedding
-        The fused prior; None: unmeasured singles get the mean.
+    priors
+        Sources of similarity by name, see :func:`as_sources`; without any, unmeasured singles get the mean.
     seed
-        Seed of the folds in which the neighbours' settings are chosen.
+        Seed of the folds without which the neighbours of training singles are learned.
 
     Notes
     -----
@@ -118,15 +118,15 @@ class Anchor:
     are trained on those, since a target inside its own anchor leaves the network nothing to learn.
     """
 
-    def __init__(self, data: TrainingData, embedding: Embedding | None = None, *, seed: int = 0) -> None:
+    def __init__(self, data: TrainingData, priors: Mapping[str, PriorSource] | None = None, *, seed: int = 0) -> None:
         self.data = data
-        self.embedding = embedding
+        self.priors = dict(priors or {})
         self.effects = _shrunken(data)
         self._pairs = {source: PairFit.of(data, source, self.effects) for source in data.sources}
         self._neighbours = {
-            source: Neighbours.of(data, source, embedding, seed=seed)
+            source: Neighbours.of(data, source, self.priors, seed=seed)
             for source in data.sources
-            if embedding is not None and len(data.rows_of(source, order=1))
+            if self.priors and len(data.rows_of(source, order=1))
         }
 
     def of(self, genes: tuple[str, ...], context: str | None) -> Response:
@@ -189,7 +189,7 @@ class Anchor:
         factor = {source_name(source): fit.factor() for source, fit in self._pairs.items()}
         offset = {source_name(source): float(np.linalg.norm(fit.offset())) for source, fit in self._pairs.items()}
         n_pairs = {source_name(source): len(fit.rows) for source, fit in self._pairs.items()}
-        chosen = {source_name(source): list(one.settings) for source, one in self._neighbours.items()}
+        chosen = {source_name(source): one.facts() for source, one in self._neighbours.items()}
         return {"factor": factor, "offset_l2": offset, "n_pairs": n_pairs, "neighbours": chosen}
 
     def _row(self, genes: tuple[str, ...], context: str | None) -> int | None:
@@ -212,8 +212,8 @@ class Anchor:
         if neighbours is not None:
             predicted = neighbours.predict(gene) if row is None else neighbours.predict_without(gene, mean)
         if predicted is not None:
-            return Response(predicted, "neighbours")
-        covered = self.embedding is None or gene in self.embedding
+            return Response(predicted.delta, "neighbours" if predicted.has_neighbours else "mean")
+        covered = not self.priors or knows(self.priors, gene)
         return Response(mean, "mean", OK if covered else NO_EMBEDDING)
 
     def _mean_without(self, source: Source, row: int | None) -> Array:

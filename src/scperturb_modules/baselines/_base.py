@@ -16,7 +16,7 @@ from scperturb_modules.baselines._prediction import (
     make_prediction,
     require_screen_columns,
 )
-from scperturb_modules.baselines._priors import Embedding, as_tables, fuse_tables
+from scperturb_modules.baselines._priors import Embedding, as_sources, as_tables, fuse_tables, knows
 from scperturb_modules.baselines._side import rows_asked, training_side
 from scperturb_modules.baselines._storage import read_model, write_model
 from scperturb_modules.baselines._training import Source, TrainingData, control_label
@@ -40,9 +40,9 @@ class Baseline(ABC):
         A screen after :meth:`setup_anndata`, of which the training side alone is read; or a training pseudobulk,
         made by ``spm.pp.pseudobulk(adata, cells="training")``, which is used as it is.
     priors
-        A gene x feature DataFrame (index: gene symbols; a row with NaN is absent), or a sequence or mapping of
-        them. A network (edge table or ``spm.priors.GeneGraph``) counts as its spectral embedding. Baselines without
-        ``uses_prior`` do not look at it.
+        What a function of ``spm.priors`` gives, an edge table, or a gene x feature DataFrame (index: gene symbols; a
+        row with NaN is absent); one, a sequence or a mapping from names. Where features are needed, a network counts
+        as its spectral embedding. Baselines without ``uses_prior`` do not look at it.
     seed
         Seed of the folds over genes in which settings are chosen.
 
@@ -70,7 +70,7 @@ class Baseline(ABC):
     def __init__(self, adata: AnnData, *, priors: Any = None, seed: int = 0) -> None:
         self.seed = int(seed)
         self.training, self._test_names = training_side(adata)
-        self.tables = as_tables(priors) if self.uses_prior else {}
+        self.priors = as_sources(priors) if self.uses_prior else {}
         self.fitted: dict[str, Any] = {}
         """What was chosen or fitted in training, as plain values."""
         self._is_trained = False
@@ -130,7 +130,7 @@ class Baseline(ABC):
         """Fit on the training pseudobulk."""
         self.fitted = {}
         self._data = TrainingData.from_pseudobulk(self.training)
-        self._embedding = fuse_tables(self.tables)
+        self._embedding = fuse_tables({name: source.table for name, source in self.priors.items()})
         self._fit()
         self._is_trained = True
 
@@ -194,8 +194,7 @@ class Baseline(ABC):
         self.fitted[key] = {source_name(source): value for source, value in values.items()}
 
     def _status(self, genes: tuple[str, ...], response: Response) -> str:
-        covered = self._embedding or ()
-        known = all(gene in self._data.known_genes or gene in covered for gene in genes)
+        known = all(gene in self._data.known_genes or knows(self.priors, gene) for gene in genes)
         return response.status if known else UNKNOWN_GENE
 
     def _require_embedding(self) -> Embedding:
@@ -223,7 +222,7 @@ class Baseline(ABC):
         self._require_trained("save()")
         options = {name: getattr(self, name) for name in self.options}
         record = {"class": self.name, "options": options, "fitted": self.fitted, "test_names": self._test_names}
-        write_model(path, record, self.training, self.tables, overwrite=overwrite)
+        write_model(path, record, self.training, self.priors, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -238,11 +237,11 @@ class Baseline(ABC):
         DataError
             It was written by a newer version, or is of another class.
         """
-        record, training, tables = read_model(path, cls._classes)
+        record, training, priors = read_model(path, cls._classes)
         chosen = cls._classes[record["class"]]
         if not issubclass(chosen, cls):
             raise DataError(f"{os.fspath(path)!r} holds a {chosen.name}; call {chosen.name}.load or Baseline.load.")
-        loaded = chosen(training, priors=tables or None, **record["options"])
+        loaded = chosen(training, priors=priors or None, **record["options"])
         loaded._test_names = list(record["test_names"])
         loaded.train()
         return loaded

@@ -1,12 +1,11 @@
-"""The mean of the nearest training singles in prior space."""
+"""What the nearest genes in prior space say of a perturbation that was not measured."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from numbers import Integral
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -14,206 +13,183 @@ from scipy import sparse
 from scperturb_modules.baselines._base import MIN_COVERED, Baseline
 from scperturb_modules.baselines._folds import N_FOLDS, gene_folds
 from scperturb_modules.baselines._prediction import NO_EMBEDDING, OK, Response, joined, sum_of
-from scperturb_modules.baselines._priors import Embedding
+from scperturb_modules.baselines._priors import PriorSource, knows
 from scperturb_modules.baselines._training import Array, Index, Source, TrainingData
-
-if TYPE_CHECKING:
-    from anndata import AnnData
-
-NEIGHBOUR_COUNTS = (1, 3, 5, 10, 20, None)
-"""Numbers of neighbours to choose from; None: all."""
+from scperturb_modules.priors._fusion import Fusion, Similar, learn, learnt_from, no_fusion
+from scperturb_modules.priors._profiles import Against
 
 
-class NeighbourSettings(NamedTuple):
-    """How many neighbours (None: all), and the weight of their mean against the mean of all singles."""
+class Predicted(NamedTuple):
+    """(G,) change, and whether a training single is like the gene at all."""
 
-    k: int | None
-    factor: float
+    delta: Array
+    has_neighbours: bool
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Predict a single perturbation from its nearest training singles in prior space.
+    """Predict a single perturbation from the training singles of genes that are alike in the priors.
 
-    ``mean + factor * (weighted mean of the k nearest - mean)``, weights ``max(cosine, 0)``. Number of neighbours and
-    factor are chosen by cross-validation over genes: for each k the factor is the least-squares one in [0, 1], and
-    the k with the least squared error wins. With fewer than ten covered singles the factor is 0.
+    What each prior weighs, how close a gene has to be and how much is left to the mean single is learned from the
+    training singles by leaving each out (:func:`scperturb_modules.priors.fuse` says how). With fewer than ten covered
+    singles nothing is learned, and the mean single is the answer.
 
     Attributes
     ----------
     genes, delta
-        Perturbed gene and (n, G) change of every training single of one source.
-    embedding
-        The fused prior.
+        Perturbed gene and (n, G) change of every training single of one source of training conditions.
+    priors
+        Sources of similarity by name.
     seed
-        Seed of the folds.
-    k, factor
-        Settings to use instead of chosen ones; None: choose.
+        Seed of the folds, and of the draw of singles to learn from where there are very many.
     """
 
     genes: tuple[str, ...]
     delta: Array
-    embedding: Embedding
+    priors: Mapping[str, PriorSource]
     seed: int = 0
-    k: int | str | None = None
-    factor: float | None = None
 
     @classmethod
-    def of(cls, data: TrainingData, source: Source, embedding: Embedding, **settings: Any) -> Neighbours:
+    def of(cls, data: TrainingData, source: Source, priors: Mapping[str, PriorSource], *, seed: int = 0) -> Neighbours:
         """Collect the singles of a source."""
         rows = data.rows_of(source, order=1)
-        return cls(tuple(data.genes[i][0] for i in rows), data.delta[rows], embedding, **settings)
+        return cls(tuple(data.genes[i][0] for i in rows), data.delta[rows], priors, seed)
+
+    def covers(self, gene: str) -> bool:
+        """Whether a prior knows the gene."""
+        return knows(self.priors, gene)
 
     @cached_property
-    def _gene_array(self) -> np.ndarray:
-        return np.array(self.genes, dtype=object)
+    def fusion(self) -> Fusion:
+        """Learned from all singles."""
+        return self._learn(np.arange(len(self.genes)))
 
-    @cached_property
-    def _covered(self) -> Index:
-        return np.array([i for i, gene in enumerate(self.genes) if gene in self.embedding], dtype=np.intp)
+    def facts(self) -> dict[str, Any]:
+        """What was learned, as plain values."""
+        fusion = self.fusion
+        return {
+            "base": fusion.base,
+            "base_weight": fusion.base_weight,
+            "sources": {one.source: {k: v for k, v in asdict(one).items() if k != "source"} for one in fusion.sources},
+        }
 
-    @cached_property
-    def _fold(self) -> Index:
-        """(n,) fold of each single."""
-        folds = gene_folds(self.genes, seed=self.seed)
-        return np.array([folds[gene] for gene in self.genes], dtype=np.intp)
+    def predict(self, gene: str) -> Predicted | None:
+        """Predict a single that was not measured; None where no prior knows the gene."""
+        if not self.covers(gene):
+            return None
+        if gene not in self._weights:
+            self._weights[gene] = self._row_weights(gene, self.fusion)
+        return self._mixed(*self._weights[gene], self._mean)
 
-    @cached_property
-    def settings(self) -> NeighbourSettings:
-        """Settings chosen on all singles."""
-        return self._choose(np.ones(len(self.genes), dtype=bool))
+    def predict_without(self, gene: str, mean_of_others: Array) -> Predicted | None:
+        """Predict a training single as if it had not been measured.
 
-    @cached_property
-    def _settings_without_fold(self) -> dict[int, NeighbourSettings]:
-        return {fold: self._choose(self._fold != fold) for fold in range(N_FOLDS)}
+        Neighbours and mean are those of the other genes, and what is learned was learned without the fold that holds
+        the gene, so that nothing of its own measurement enters, to the last bit.
+        """
+        if not self.covers(gene):
+            return None
+        if gene not in self._weights_without:
+            fusion = self._fusion_without_fold[self._fold_of[gene]]
+            self._weights_without[gene] = self._row_weights(gene, fusion, without=gene)
+        return self._mixed(*self._weights_without[gene], mean_of_others)
+
+    def _mixed(self, on_effects: Array, on_mean: float, mean: Array) -> Predicted:
+        used = np.flatnonzero(on_effects)
+        # a sparse product reads the rows with a weight and no other
+        chosen = sparse.csr_matrix((on_effects[used], used, [0, len(used)]), shape=(1, len(self.genes)))
+        return Predicted((chosen @ self.delta)[0] + on_mean * mean, bool(len(used)))
+
+    def _row_weights(self, gene: str, fusion: Fusion, *, without: str | None = None) -> tuple[Array, float]:
+        kept = np.array([other != without for other in self.genes])
+        similar: dict[str, dict[str, Array]] = {}
+        for fit in fusion.sources:
+            values = self._against[fit.source, fit.view].similarity([gene])
+            similar[fit.source] = {fit.view: np.where(kept, values, 0.0)}
+        on_effects, on_mean = fusion.row_weights(similar, n_singles=len(self.genes))
+        return on_effects[0], float(on_mean[0])
 
     @cached_property
     def _mean(self) -> Array:
         return self.delta.mean(axis=0)
 
-    def predict(self, gene: str) -> Array | None:
-        """(G,) predicted change of a single; None where no training single is similar."""
-        everything = np.arange(len(self.genes))
-        return self._shrunken(gene, everything, self._mean, self.settings)
+    @cached_property
+    def _weights(self) -> dict[str, tuple[Array, float]]:
+        return {}
 
-    def predict_without(self, gene: str, mean_of_others: Array) -> Array | None:
-        """Predict a training single as if it had not been measured.
+    @cached_property
+    def _weights_without(self) -> dict[str, tuple[Array, float]]:
+        return {}
 
-        Neighbours and mean are those of the other singles, and the settings were chosen without the fold that holds
-        the gene, so that nothing of its own measurement enters, to the last bit.
-        """
-        own = self._gene_array == gene
-        settings = self._settings_without_fold[int(self._fold[np.flatnonzero(own)[0]])]
-        return self._shrunken(gene, np.flatnonzero(~own), mean_of_others, settings)
+    @cached_property
+    def _against(self) -> dict[tuple[str, str], Against]:
+        return {
+            (name, view): Against(profiles, self.genes)
+            for name, prior in self.priors.items()
+            for view, profiles in prior.views.items()
+        }
 
-    def _shrunken(self, gene: str, pool: Index, mean: Array, settings: NeighbourSettings) -> Array | None:
-        pool = np.intersect1d(pool, self._covered)
-        if gene not in self.embedding or not len(pool):
-            return None
-        weights = self._weights([gene], pool, settings.k)[0]
-        similar = np.flatnonzero(weights)
-        if not len(similar):
-            return None
-        # a sparse product reads the rows with a weight and no other
-        chosen = sparse.csr_matrix((weights[similar], pool[similar], [0, len(similar)]), shape=(1, len(self.genes)))
-        return mean + settings.factor * ((chosen @ self.delta)[0] - mean)
+    @cached_property
+    def _fold_of(self) -> dict[str, int]:
+        return gene_folds(self.genes, seed=self.seed)
 
-    def _weights(self, genes: Sequence[str], pool: Index, k: int | None) -> Array:
-        """(len(genes), len(pool)) weights of covered singles, each row of sum 1, or 0 without a similar one."""
-        directions = self.embedding.directions
-        rows = self.embedding.rows(genes)
-        columns = self.embedding.rows(self._gene_array[pool])
-        similarity = np.maximum(directions[rows] @ directions[columns].T, 0.0)
-        if k is not None and k < len(pool):
-            # stable: equal similarities are taken in the order of names
-            far = np.argsort(-similarity, axis=1, kind="stable")[:, k:]
-            np.put_along_axis(similarity, far, 0.0, axis=1)
-        total = similarity.sum(axis=1, keepdims=True)
-        return np.divide(similarity, total, out=np.zeros_like(similarity), where=total > 0)
+    @cached_property
+    def _fusion_without_fold(self) -> dict[int, Fusion]:
+        fold = np.array([self._fold_of[gene] for gene in self.genes], dtype=np.intp)
+        return {one: self._learn(np.flatnonzero(fold != one)) for one in range(N_FOLDS)}
 
-    def _choose(self, usable: np.ndarray) -> NeighbourSettings:
-        """Choose k and factor on the usable singles alone."""
-        counts = NEIGHBOUR_COUNTS if self.k is None else (None if self.k == "all" else int(self.k),)
-        fixed = self.factor
-        if np.count_nonzero(usable[self._covered]) < MIN_COVERED:
-            return NeighbourSettings(counts[-1], 0.0 if fixed is None else fixed)
-        if len(counts) == 1 and fixed is not None:
-            return NeighbourSettings(counts[0], fixed)
-        moments = np.sum([self._moments(usable, fold, counts) for fold in range(N_FOLDS)], axis=0)
-        product, square = moments
-        best = np.divide(product, square, out=np.zeros_like(product), where=square > 0).clip(0.0, 1.0)
-        factors = best if fixed is None else np.full_like(best, fixed)
-        # error of a factor f up to a constant: f^2 |p - m|^2 - 2 f <t - m, p - m>
-        chosen = int(np.argmin(factors**2 * square - 2 * factors * product))
-        return NeighbourSettings(counts[chosen], float(factors[chosen]))
+    @cached_property
+    def _learning(self) -> tuple[Index, Array, Similar]:
+        """The singles to learn from, the inner products of their changes, and their similarities."""
+        rows = learnt_from(len(self.genes), seed=self.seed)
+        genes = tuple(self.genes[i] for i in rows)
+        similar = {
+            name: {view: Against(profiles, genes).similarity(genes) for view, profiles in prior.views.items()}
+            for name, prior in self.priors.items()
+        }
+        return rows, self.delta[rows] @ self.delta[rows].T, similar
 
-    def _moments(self, usable: np.ndarray, fold: int, counts: Sequence[int | None]) -> Array:
-        """(2, n_counts): sums of <truth - mean, neighbours - mean> and |neighbours - mean|^2 over one fold."""
-        known = np.flatnonzero(usable & (self._fold != fold))
-        covered = usable[self._covered]
-        in_fold = self._fold[self._covered] == fold
-        asked, pool = self._covered[covered & in_fold], self._covered[covered & ~in_fold]
-        moments = np.zeros((2, len(counts)))
-        if not len(asked) or not len(pool):
-            return moments
-        mean = self.delta[known].mean(axis=0)
-        truth, effects = self.delta[asked] - mean, self.delta[pool]
-        for i, k in enumerate(counts):
-            weights = self._weights(self._gene_array[asked], pool, k)
-            similar = weights.any(axis=1, keepdims=True)
-            mixed = weights @ effects if k is None else sparse.csr_matrix(weights) @ effects
-            step = (mixed - mean) * similar
-            moments[:, i] = np.sum(truth * step), np.sum(step * step)
-        return moments
+    def _learn(self, usable: Index) -> Fusion:
+        """Learn from the usable singles alone."""
+        if len({gene for gene in (self.genes[i] for i in usable) if self.covers(gene)}) < MIN_COVERED:
+            return no_fusion()
+        rows, products, similar = self._learning
+        place = np.flatnonzero(np.isin(rows, usable))
+        part = np.ix_(place, place)
+        return learn(
+            {name: {view: values[part] for view, values in views.items()} for name, views in similar.items()},
+            products[part],
+            [self.genes[i] for i in rows[place]],
+        )
 
 
 class NearestPrior(Baseline):
-    """Predict a single as the mean of the nearest training singles in prior space, combinations as sums.
+    """Predict a single from the training singles of the genes most alike in the priors, combinations as sums.
 
-    Cosine similarity in the fused prior, weights ``max(cosine, 0)``, shrunk towards the mean single by a factor;
-    see :class:`Neighbours`. Measured singles are used as they are, in sums too. A gene without prior gets the mean
-    single (status ``"no_embedding"``).
+    Which prior tells which responses are alike, how close a gene has to be, and how much is left to the mean single
+    (times a factor) is learned from the training singles alone; see :class:`Neighbours`. Measured singles are used as
+    they are, in sums too. A gene that no prior knows gets the mean single (status ``"no_embedding"``).
 
     Parameters
     ----------
     adata, priors, seed
         As in :class:`Baseline`.
-    k
-        Number of neighbours, or ``"all"``; None: chosen among 1, 3, 5, 10, 20 and all by cross-validation over genes.
-    factor
-        Weight of the neighbours against the mean single, 0 to 1; None: chosen with k.
+
+    Notes
+    -----
+    ``fitted`` says what each prior weighs, by source of training conditions: ``base``, ``base_weight`` and, per prior,
+    ``view``, ``power``, ``pseudo_count``, ``weight`` and ``error`` (of left-out singles; 1 is that of the base).
     """
 
     needs_prior = True
     uses_prior = True
-    options = ("seed", "k", "factor")
-
-    def __init__(
-        self,
-        adata: AnnData,
-        *,
-        priors: Any = None,
-        seed: int = 0,
-        k: int | str | None = None,
-        factor: float | None = None,
-    ) -> None:
-        if not (k is None or k == "all" or (isinstance(k, Integral) and k > 0)):
-            raise ValueError(f'k is {k!r}; give a positive number of neighbours, "all", or None to choose it.')
-        if factor is not None and not 0 <= factor <= 1:
-            raise ValueError(f"factor is {factor}; give a weight between 0 and 1, or None to choose it.")
-        super().__init__(adata, priors=priors, seed=seed)
-        # NumPy's numbers are no JSON
-        self.k = int(k) if isinstance(k, Integral) else k
-        self.factor = None if factor is None else float(factor)
 
     def _fit(self) -> None:
-        embedding = self._require_embedding()
+        self._require_embedding()
         self._neighbours = self._fit_each_source(
-            lambda source: Neighbours.of(self._data, source, embedding, seed=self.seed, k=self.k, factor=self.factor)
+            lambda source: Neighbours.of(self._data, source, self.priors, seed=self.seed)
         )
-        chosen = {source: neighbours.settings for source, neighbours in self._neighbours.items()}
-        self._record("chosen_k", {source: one.k or "all" for source, one in chosen.items()})
-        self._record("chosen_factor", {source: one.factor for source, one in chosen.items()})
+        self._record("neighbours", {source: one.facts() for source, one in self._neighbours.items()})
 
     def _respond(self, genes: tuple[str, ...], context: str | None) -> Response:
         parts = [self._part(gene, context) for gene in genes]
@@ -229,8 +205,7 @@ class NearestPrior(Baseline):
         single = data.single(gene, context)
         if single is not None:
             return Response(data.delta[single], "measured")
-        predicted = self._neighbours[source].predict(gene)
-        if predicted is not None:
-            return Response(predicted, "neighbours")
-        status = OK if gene in self._neighbours[source].embedding else NO_EMBEDDING
-        return Response(data.mean_single(source), "mean", status)
+        predicted = self._neighbours[source].predict(gene) if len(self._neighbours[source].genes) else None
+        if predicted is None:
+            return Response(data.mean_single(source), "mean", NO_EMBEDDING)
+        return Response(predicted.delta, "neighbours" if predicted.has_neighbours else "mean")

@@ -12,7 +12,9 @@ import pandas as pd
 
 from scperturb_modules._errors import DataError, name_some
 from scperturb_modules.baselines._training import Array, Index
-from scperturb_modules.priors import GeneGraph, as_graph, is_edge_table, named_priors, spectral_embedding
+from scperturb_modules.priors import GeneGraph, GeneSets, as_graph, is_edge_table, named_priors, spectral_embedding
+from scperturb_modules.priors._profiles import Profiles, profiles_of
+from scperturb_modules.priors._standardise import standardised
 
 
 @dataclass(frozen=True)
@@ -49,37 +51,81 @@ class Embedding:
         return self.values / np.where(length > 0, length, 1.0)
 
 
-def as_tables(priors: Any) -> dict[str, pd.DataFrame]:
-    """Name every table that the user passed as ``priors=``.
+@dataclass(frozen=True)
+class PriorSource:
+    """One prior, in the forms that predictors use.
+
+    Attributes
+    ----------
+    prior
+        A network, gene sets, or the table itself.
+    table
+        Genes x features: of a network its spectral embedding, of gene sets their main directions.
+    """
+
+    prior: GeneGraph | GeneSets | pd.DataFrame
+    table: pd.DataFrame
+
+    @cached_property
+    def views(self) -> dict[str, Profiles]:
+        """What tells which genes are alike."""
+        return profiles_of(self.prior, self.table)
+
+
+def as_sources(priors: Any) -> dict[str, PriorSource]:
+    """Name and read everything that the user passed as ``priors=``.
 
     Parameters
     ----------
     priors
-        None, one gene x feature DataFrame, a sequence of them or a mapping from names. Objects with a
-        ``to_frame()`` method count as tables. ``attrs["name"]`` names a table of a sequence. A network (a
-        ``spm.priors.GeneGraph``, or an edge table: a DataFrame with the columns ``source`` and ``target``) counts as
-        its spectral embedding, of 16 features or as many as a small network has; so that one list of priors serves
-        baselines and models.
+        None, one prior, a sequence of them or a mapping from names: gene x feature DataFrames and objects with
+        ``to_frame()`` (``spm.priors.GeneEmbedding``), networks (``spm.priors.GeneGraph``, edge tables with the columns
+        ``source`` and ``target``), gene sets (``spm.priors.GeneSets``) and pathways
+        (``spm.priors.PathwayHierarchy``). One list serves baselines and models.
 
     Raises
     ------
     TypeError
-        Something that is no table.
+        Something that is no prior.
     DataError
         A table with repeated genes, columns that are not numbers, or infinite values; an edge table that cannot be
         read.
     """
-    return {name: _checked(name, prior) for name, prior in named_priors(priors).items()}
+    return {name: _source(name, prior) for name, prior in named_priors(priors).items()}
+
+
+def knows(sources: Mapping[str, PriorSource], gene: str) -> bool:
+    """Whether one of the priors tells which genes a gene is like."""
+    return any(gene in view.row for source in sources.values() for view in source.views.values())
+
+
+def as_tables(priors: Any) -> dict[str, pd.DataFrame]:
+    """The gene x feature form of each prior, see :func:`as_sources`; a network has at most 16 features."""
+    return {name: source.table for name, source in as_sources(priors).items()}
+
+
+def _source(name: str, prior: Any) -> PriorSource:
+    if isinstance(prior, PriorSource):
+        return prior
+    if hasattr(prior, "to_sets"):
+        prior = prior.to_sets(level="all")
+    if isinstance(prior, GeneSets):
+        table = prior.to_frame(clip=True)
+        table.attrs.update({**prior.attrs, "name": prior.name})
+        return PriorSource(prior, table)
+    if isinstance(prior, GeneGraph) or is_edge_table(prior):
+        graph = as_graph(prior, name)
+        return PriorSource(graph, spectral_embedding(graph, clip=True))
+    table = _checked(name, prior)
+    return PriorSource(table, table)
 
 
 def _checked(name: str, prior: Any) -> pd.DataFrame:
-    if isinstance(prior, GeneGraph) or is_edge_table(prior):
-        return spectral_embedding(as_graph(prior, name), clip=True)
     frame = prior.to_frame() if hasattr(prior, "to_frame") else prior
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(
             f"prior {name!r} is a {type(prior).__name__}; pass a DataFrame of genes x features, or of edges with the "
-            "columns source and target."
+            "columns source and target, or what a function of spm.priors gives."
         )
     frame = frame.set_axis(frame.index.astype(str))
     if frame.index.has_duplicates:
@@ -116,9 +162,5 @@ def fuse_tables(tables: Mapping[str, pd.DataFrame]) -> Embedding | None:
 
 
 def _standardised(table: pd.DataFrame) -> pd.DataFrame:
-    # names of columns may repeat, their numbers do not
-    complete = table.set_axis(range(table.shape[1]), axis=1).dropna().astype(np.float64).sort_index()
-    centred = complete - complete.mean()
-    spread = complete.std(ddof=0)
-    informative = spread > 1e-12 * complete.abs().max()
-    return centred.loc[:, informative] / spread[informative] / np.sqrt(max(int(informative.sum()), 1))
+    columns = standardised(table)
+    return columns / np.sqrt(max(columns.shape[1], 1))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from scperturb_modules._conditions import Row, genes_of
 from scperturb_modules._errors import DataError, NotTrainedError, name_some
-from scperturb_modules.baselines import Anchor, Embedding, TrainingData
+from scperturb_modules.baselines import Anchor, PriorSource, TrainingData, knows
 from scperturb_modules.baselines._prediction import Response
 from scperturb_modules.baselines._side import rows_asked
 from scperturb_modules.baselines._training import control_label
@@ -50,7 +50,7 @@ class AnsweringModel(ABC):
     networks: dict[str, GeneGraph]
     tables: dict[str, pd.DataFrame]
     priors: dict[str, Any]
-    prior_embedding: Embedding | None
+    sources: dict[str, PriorSource]
     anchor_of: Anchor
     fit_result: FitResult | None
     is_trained: bool
@@ -148,7 +148,7 @@ class AnsweringModel(ABC):
 
     def knows(self, gene: str) -> bool:
         """Whether a gene is measured, was perturbed in training, or is in a prior."""
-        if gene in self.data.known_genes or (self.prior_embedding is not None and gene in self.prior_embedding):
+        if gene in self.data.known_genes or knows(self.sources, gene):
             return True
         return any(gene in genes for genes in self._network_genes)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import pandas as pd
 from scvi.model.base import BaseModelClass
 
 from scperturb_modules import _keys as keys
 from scperturb_modules._errors import name_some
-from scperturb_modules.baselines import Anchor, TrainingData, as_tables, fuse_tables
+from scperturb_modules.baselines import Anchor, TrainingData, as_sources
 from scperturb_modules.models._answers import AnsweringModel
 from scperturb_modules.models._folder import load_model, save_model
 from scperturb_modules.models._results import NetworkAnswer
@@ -22,7 +23,7 @@ from scperturb_modules.models._setup import (
     register,
 )
 from scperturb_modules.models._summary import priors_table
-from scperturb_modules.priors import as_graphs, named_priors
+from scperturb_modules.priors import as_graph
 from scperturb_modules.train import FitResult, fit, to_json
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class PerturbationModel(AnsweringModel, BaseModelClass):
         A screen (AnnData or MuData) after :meth:`setup_anndata` or :meth:`setup_mudata`, of which the training side
         alone is read; or a training pseudobulk, made by ``spm.pp.pseudobulk(adata, cells="training")``.
     priors
-        Networks (edge tables or ``spm.priors.GeneGraph``) and gene x feature DataFrames: one, a sequence, or a mapping
-        from names.
+        What functions of ``spm.priors`` give, edge tables, and gene x feature DataFrames: one, a sequence, or a mapping
+        from names. Gene sets act as a network, of the genes that share them.
     seed
         Of everything random.
 
@@ -54,7 +55,7 @@ class PerturbationModel(AnsweringModel, BaseModelClass):
     training
         The training pseudobulk, and ``data``, the same as plain arrays.
     networks, tables
-        The priors by kind and name. ``prior_embedding`` fuses both, networks by their spectral embedding; None without.
+        The priors by kind and name; ``sources`` holds all of them as the anchor uses them.
     anchor_of
         The anchor of the training data.
     fit_result
@@ -91,14 +92,15 @@ class PerturbationModel(AnsweringModel, BaseModelClass):
         side = self._side = self._register(adata)
         self.seed = int(seed)
         self.training, self.test_names = side.training, side.test_names
-        given = named_priors(priors)
-        self.networks = as_graphs(given)
-        self.tables = as_tables({name: prior for name, prior in given.items() if name not in self.networks})
-        self.priors = {name: self.networks[name] if name in self.networks else self.tables[name] for name in given}
-        # the embedding of a network hangs on the solver of the machine: a saved model brings its own
-        self.prior_embedding = fuse_tables(as_tables(given)) if side.saved is None else side.saved.embedding
+        self.sources = as_sources(priors)
+        is_table = {name: isinstance(source.prior, pd.DataFrame) for name, source in self.sources.items()}
+        self.networks = {
+            name: as_graph(source.prior, name) for name, source in self.sources.items() if not is_table[name]
+        }
+        self.tables = {name: source.table for name, source in self.sources.items() if is_table[name]}
+        self.priors = {name: self.tables[name] if is_table[name] else self.networks[name] for name in self.sources}
         self.data = TrainingData.from_pseudobulk(self.training)
-        self.anchor_of = Anchor(self.data, self.prior_embedding, seed=self.seed)
+        self.anchor_of = Anchor(self.data, self.sources, seed=self.seed)
         self.fit_result: FitResult | None = None
 
     @classmethod
@@ -150,7 +152,7 @@ class PerturbationModel(AnsweringModel, BaseModelClass):
     def _register(self, given: AnnData | MuData | TrainingSide) -> TrainingSide:
         """Find or renew scvi-tools' registration, and let go of it: its lists would hold the data for good."""
         side = TrainingSide.of(given)
-        saved = None if side.saved is None else side.saved.registry
+        saved = side.registry
         if side.cells is None:
             super().__init__(registry=saved or pseudobulk_registry(side.training, type(self).__name__))
             return side

@@ -11,14 +11,13 @@ import torch
 from mudata import MuData
 
 from scperturb_modules._errors import DataError
-from scperturb_modules.models._setup import MODALITY, SETUP_ARGS, Saved, TrainingSide, require_genes
+from scperturb_modules.models._setup import MODALITY, SETUP_ARGS, TrainingSide, require_genes
 from scperturb_modules.models._storage import (
     CELLS_FILE,
     TRAINING_FILE,
     fit_to_plain,
     history_from_plain,
     history_to_plain,
-    prior_records,
     read_training,
     training_writer,
 )
@@ -52,11 +51,11 @@ def save_model(
         "fitted": dict(fitted),
         "test_names": list(model.test_names),
         "registry": registry,
-        "priors": prior_records(model.priors),
+        "priors": list(model.sources),
         "history": history_to_plain(model.history),
         "fit": fit_to_plain(model.fit_result),
     }
-    files = {TRAINING_FILE: training_writer(model.training, model.priors, model.prior_embedding)}
+    files = {TRAINING_FILE: training_writer(model.training, model.sources)}
     if cells is not None:
         files[CELLS_FILE] = lambda file: cells.write_h5ad(file, **write_kwargs)
     write_folder(path, record, model.module.state_dict(), files=files, overwrite=overwrite)
@@ -77,13 +76,13 @@ def load_model(
             f"{str(folder.folder)!r} holds a model of the class {record['class']}, not {cls.name}; call "
             f"{record['class']}.load or spm.load."
         )
-    training, priors, embedding = read_training(folder.files[TRAINING_FILE], record["priors"])
+    training, sources = read_training(folder.files[TRAINING_FILE], record["priors"])
     if adata is None and CELLS_FILE in folder.files:
         adata = _read_cells(folder.files[CELLS_FILE])
     if adata is not None:
         _check_genes(adata, record["registry"][SETUP_ARGS], training, cls.name)
-    side = TrainingSide(training, list(record["test_names"]), adata, adata, Saved(record["registry"], embedding))
-    model = cls(side, priors=priors, **record["options"])
+    side = TrainingSide(training, list(record["test_names"]), adata, adata, record["registry"])
+    model = cls(side, priors=sources, **record["options"])
     _load_weights(model, folder)
     history = history_from_plain(record["history"])
     model.history_ = history

@@ -21,7 +21,6 @@ from scvi.data import fields as scvi_fields
 
 from scperturb_modules import _keys as keys
 from scperturb_modules._errors import DataError, name_some, require_key
-from scperturb_modules.baselines._priors import Embedding
 from scperturb_modules.baselines._side import training_side
 from scperturb_modules.pp._labels import refuse_view
 from scperturb_modules.pp._screen import column_of, expression_of
@@ -38,14 +37,6 @@ _SCREEN = frozenset(field.name for field in fields(keys.ScreenKeys))
 
 
 @dataclass(frozen=True)
-class Saved:
-    """What a saved model brings beside its training pseudobulk: scvi's registry and the fused priors."""
-
-    registry: dict[str, Any]
-    embedding: Embedding | None
-
-
-@dataclass(frozen=True)
 class TrainingSide:
     """What a model is built from.
 
@@ -59,15 +50,15 @@ class TrainingSide:
         The AnnData or MuData with the cells, set up; None for a model built from a pseudobulk or loaded without.
     home
         Where results are stored: the object that the user gave; None where there is none.
-    saved
-        What a saved model brings.
+    registry
+        scvi-tools' registry of a saved model.
     """
 
     training: AnnData
     test_names: list[str]
     cells: AnnData | MuData | None
     home: AnnData | MuData | None
-    saved: Saved | None = None
+    registry: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, data: AnnData | MuData | TrainingSide) -> TrainingSide:

@@ -102,7 +102,7 @@ def stored(adata: AnnData) -> dict[str, Any]:
     records = adata.uns.get(keys.ROOT, {}).get(keys.PRIORS, {})
     if not records:
         raise MissingKeyError("no priors are stored in this AnnData. Call spm.priors.store(adata, priors) first.")
-    priors = [_from_form(key, records[key]) for key in sorted(records, key=_number)]
+    priors = [prior_from_uns(records[key], key) for key in sorted(records, key=_number)]
     return {prior.name: prior for prior in priors}
 
 
@@ -127,7 +127,8 @@ def _form(prior: Any, name: str) -> dict[str, Any]:
     return {**prior.to_uns(), "name": name}
 
 
-def _from_form(key: str, form: Mapping[str, Any]) -> Any:
+def prior_from_uns(form: Mapping[str, Any], key: str = "prior") -> Any:
+    """A prior of any kind from what its ``to_uns()`` gave."""
     kind = str(form.get(KIND))
     if kind not in _MODULES:
         raise DataError(

@@ -122,7 +122,7 @@ def test_networks_alone_and_tables_alone(app_screen, fit, priors_of):
 
 def test_without_any_prior(app_screen, fit):
     model = fit(app_screen, priors=None, **UNTRAINED)
-    assert model.prior_embedding is None
+    assert model.sources == {}
     pred = model.predict(["G02+G10", "G49", "G12"], store=False, gate=False)
     assert np.isfinite(pred.layers["delta"]).all()
     assert pred.obs["status"].iloc[0] == "ok" and pred.obs["status"].iloc[2] == "unknown_gene"

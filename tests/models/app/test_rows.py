@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scperturb_modules.baselines import Anchor, TrainingData, fuse_tables
+from scperturb_modules.baselines import Anchor, TrainingData, as_sources
 from scperturb_modules.models.app._rows import PartTable, row_arrays
 
 GENES = [f"G{i:02d}" for i in range(16)]
@@ -17,7 +17,8 @@ PARTS = ("measured_part", "expected_part", "offset")
 
 
 def changes_of(rng):
-    singles = {gene: rng.normal(size=40) for gene in GENES}
+    shared = rng.normal(size=40)  # what singles have in common, so that each of them is in the anchor of the others
+    singles = {gene: shared + rng.normal(size=40) for gene in GENES}
     pairs = {f"{a}+{b}": singles[a] + singles[b] - 0.4 + 0.3 * rng.normal(size=40) for a, b in PAIRS}
     return singles | pairs | {TRIPLE: rng.normal(size=40)}
 
@@ -36,7 +37,7 @@ def prior():
 def parts_of(make_training, prior):
     def made(changes, kind="auto", *, with_prior=True, contexts=("",)):
         data = TrainingData.from_pseudobulk(make_training(changes, se2=0.1, contexts=contexts))
-        return PartTable(Anchor(data, fuse_tables({"p": prior}) if with_prior else None), kind)
+        return PartTable(Anchor(data, as_sources({"p": prior}) if with_prior else None), kind)
 
     return made
 

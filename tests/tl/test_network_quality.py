@@ -44,7 +44,7 @@ def reader(planted, model_class):
 
         def __init__(self, adata, *, priors=None, seed=0):
             super().__init__(adata, seed=seed)
-            got.append((priors, sorted(set(adata.obs["perturbation"]))))
+            got.append((priors, sorted(set(adata.obs["perturbation"])), seed))
             edges = priors["ring"].to_table()
             self.share = np.mean(
                 [frozenset(edge) in right for edge in zip(edges["source"], edges["target"], strict=True)]
@@ -69,9 +69,9 @@ def test_every_copy_reaches_the_predictors_on_the_same_splits(screen, graph, rea
     assert len(reader.got) == 2 * len(expected)
     for number, one in enumerate(expected):
         for fold in (0, 1):
-            priors, training = reader.got[2 * number + fold]
+            priors, training, seed = reader.got[2 * number + fold]
             assert priors["ring"].sha256() == one.sha256() and priors["prior_0"] is other
-            assert training == reader.got[fold][1]
+            assert training == reader.got[fold][1] and seed == 4
 
 
 def test_numbers_are_those_of_plain_loops(screen, graph, reader):

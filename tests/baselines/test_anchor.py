@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from scperturb_modules import baselines
-from scperturb_modules.baselines import Anchor, TrainingData, as_sources, shrink_to_zero
+from scperturb_modules.baselines import Anchor, TrainingData, shrink_to_zero
+from scperturb_modules.priors import as_sources
 
 GENES = [f"G{i:02d}" for i in range(16)]
 

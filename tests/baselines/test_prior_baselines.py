@@ -8,7 +8,8 @@ import pytest
 
 from scperturb_modules import baselines, priors
 from scperturb_modules._errors import DataError
-from scperturb_modules.baselines import as_tables, fuse_tables
+from scperturb_modules.baselines import fuse_tables
+from scperturb_modules.priors import as_tables
 
 NEEDING = (baselines.EmbeddingLinear, baselines.KernelRidge, baselines.NearestPrior)
 

@@ -83,7 +83,7 @@ def test_the_embedding_is_the_saved_one(folder, trained, toy_class, monkeypatch)
     def other(*args, **kwargs):
         raise AssertionError("computed anew")
 
-    monkeypatch.setattr("scperturb_modules.baselines._priors.spectral_embedding", other)
+    monkeypatch.setattr("scperturb_modules.priors._prior_source.spectral_embedding", other)
     np.testing.assert_array_equal(delta_of(toy_class.load(folder)), delta_of(trained))
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from scperturb_modules._errors import DataError
-from scperturb_modules.baselines import as_tables, fuse_tables
-from scperturb_modules.priors import as_graphs, named_priors
+from scperturb_modules.baselines import fuse_tables
+from scperturb_modules.priors import as_graphs, as_tables, named_priors
 from scperturb_modules.priors._embedding import GeneEmbedding, gene_embedding
 from scperturb_modules.priors._identifiers import GeneNames
 

@@ -11,8 +11,7 @@ from anndata import AnnData, read_h5ad, read_zarr
 from scipy import sparse
 
 from scperturb_modules._errors import DataError, MissingKeyError
-from scperturb_modules.baselines import as_tables
-from scperturb_modules.priors import GeneGraph, as_graphs
+from scperturb_modules.priors import GeneGraph, as_graphs, as_tables
 from scperturb_modules.priors._embedding import GeneEmbedding
 from scperturb_modules.priors._gene_sets import GeneSets
 from scperturb_modules.priors._pathway_hierarchy import PathwayHierarchy

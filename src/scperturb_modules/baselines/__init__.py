@@ -13,7 +13,7 @@ from scperturb_modules.baselines._linear import Linear
 from scperturb_modules.baselines._mean import MatchingMean, MeanFitted, MeanShift, NoChange
 from scperturb_modules.baselines._nearest import NearestPrior
 from scperturb_modules.baselines._prediction import make_prediction, resolve_rows
-from scperturb_modules.baselines._priors import Embedding, PriorSource, as_sources, as_tables, fuse_tables, knows
+from scperturb_modules.baselines._priors import Embedding, fuse_tables
 from scperturb_modules.baselines._training import TrainingData
 from scperturb_modules.baselines._transfer import Transfer
 
@@ -49,13 +49,9 @@ __all__ = [
     "MeanShift",
     "NearestPrior",
     "NoChange",
-    "PriorSource",
     "TrainingData",
     "Transfer",
-    "as_sources",
-    "as_tables",
     "fuse_tables",
-    "knows",
     "l2_floor",
     "make_prediction",
     "oracle_prediction",

@@ -12,8 +12,8 @@ import numpy as np
 from scperturb_modules.baselines._base import source_name
 from scperturb_modules.baselines._nearest import Neighbours
 from scperturb_modules.baselines._prediction import MEASURED, NO_EMBEDDING, OK, Response, joined, sum_of
-from scperturb_modules.baselines._priors import PriorSource, knows
 from scperturb_modules.baselines._training import Array, Source, TrainingData
+from scperturb_modules.priors import PriorSource, knows
 
 PRIOR_CONDITIONS = 5
 """Weight of the common variance in that of a gene, in conditions."""

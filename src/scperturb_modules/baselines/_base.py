@@ -16,11 +16,12 @@ from scperturb_modules.baselines._prediction import (
     make_prediction,
     require_screen_columns,
 )
-from scperturb_modules.baselines._priors import Embedding, as_sources, as_tables, fuse_tables, knows
+from scperturb_modules.baselines._priors import Embedding, fuse_tables
 from scperturb_modules.baselines._side import rows_asked, training_side
 from scperturb_modules.baselines._storage import read_model, write_model
 from scperturb_modules.baselines._training import Source, TrainingData, control_label
 from scperturb_modules.pp._labels import refuse_view
+from scperturb_modules.priors import as_sources, as_tables, knows
 
 if TYPE_CHECKING:
     from anndata import AnnData

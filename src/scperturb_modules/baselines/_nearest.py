@@ -13,8 +13,8 @@ from scipy import sparse
 from scperturb_modules.baselines._base import MIN_COVERED, Baseline
 from scperturb_modules.baselines._folds import N_FOLDS, gene_folds
 from scperturb_modules.baselines._prediction import NO_EMBEDDING, OK, Response, joined, sum_of
-from scperturb_modules.baselines._priors import PriorSource, knows
 from scperturb_modules.baselines._training import Array, Index, Source, TrainingData
+from scperturb_modules.priors import PriorSource, knows
 from scperturb_modules.priors._fusion import Fusion, Similar, learn, learnt_from, no_fusion
 from scperturb_modules.priors._profiles import Against
 

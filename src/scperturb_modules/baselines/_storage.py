@@ -16,7 +16,7 @@ from scperturb_modules import __version__
 from scperturb_modules import _keys as keys
 from scperturb_modules._errors import DataError
 from scperturb_modules._files import require_free, whole_file
-from scperturb_modules.baselines._priors import PriorSource
+from scperturb_modules.priors import PriorSource
 from scperturb_modules.priors._stored import attrs_from_text, attrs_to_text, prior_from_uns
 
 if TYPE_CHECKING:

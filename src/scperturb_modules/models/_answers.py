@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from scperturb_modules._conditions import Row, genes_of
 from scperturb_modules._errors import DataError, NotTrainedError, name_some
-from scperturb_modules.baselines import Anchor, PriorSource, TrainingData, knows
+from scperturb_modules.baselines import Anchor, TrainingData
 from scperturb_modules.baselines._prediction import Response
 from scperturb_modules.baselines._side import rows_asked
 from scperturb_modules.baselines._training import control_label
@@ -22,6 +22,7 @@ from scperturb_modules.models._cells import cells_of
 from scperturb_modules.models._results import Asked, NetworkAnswer, combine, store_prediction
 from scperturb_modules.models._setup import TrainingSide, screen_of
 from scperturb_modules.models._summary import summary_text
+from scperturb_modules.priors import PriorSource, knows
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from scvi.model.base import BaseModelClass
 
 from scperturb_modules import _keys as keys
 from scperturb_modules._errors import name_some
-from scperturb_modules.baselines import Anchor, TrainingData, as_sources
+from scperturb_modules.baselines import Anchor, TrainingData
 from scperturb_modules.models._answers import AnsweringModel
 from scperturb_modules.models._folder import load_model, save_model
 from scperturb_modules.models._results import NetworkAnswer
@@ -23,7 +23,7 @@ from scperturb_modules.models._setup import (
     register,
 )
 from scperturb_modules.models._summary import priors_table
-from scperturb_modules.priors import as_graph
+from scperturb_modules.priors import as_graph, as_sources
 from scperturb_modules.train import FitResult, fit, to_json
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from scperturb_modules import _keys as keys
-from scperturb_modules.baselines._priors import PriorSource
 from scperturb_modules.baselines._storage import source_from_uns, source_to_uns
-from scperturb_modules.priors import GeneGraph
+from scperturb_modules.priors import GeneGraph, PriorSource
 from scperturb_modules.train import FitResult
 
 if TYPE_CHECKING:

@@ -55,7 +55,7 @@ def as_graphs(priors: Any) -> dict[str, GeneGraph]:
     priors
         None, one prior, a sequence of them or a mapping from names. Networks are edge tables
         (:func:`is_edge_table`), :class:`GeneGraph` objects and whatever has a ``to_graph()`` method; names are those
-        of ``baselines.as_tables``.
+        of ``as_sources``.
 
     Raises
     ------

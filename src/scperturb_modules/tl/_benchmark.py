@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from scperturb_modules import __version__, baselines
+from scperturb_modules import __version__
 from scperturb_modules import _keys as keys
 from scperturb_modules._errors import DataError, name_some
 from scperturb_modules.metrics import METRICS, PRIMARY, Metric
 from scperturb_modules.metrics._status import MIN_CELLS
+from scperturb_modules.priors import named_priors
 from scperturb_modules.tl._board import Benchmark
 from scperturb_modules.tl._ceilings import REFERENCES, ceilings, with_ceilings
 from scperturb_modules.tl._contenders import Contender, Predictors, Run, contenders_from, run
@@ -169,7 +170,7 @@ def benchmark(
     settings = {
         "predictors": [one.name for one in rules.contenders], "scheme": list(dict.fromkeys(p.scheme for p in plans)),
         "n_folds": n_folds, "seed": seed, "n_seeds": n_seeds, "protocol": protocol,
-        "priors": list(baselines.as_tables(priors)), "metrics": [metric.id for metric in chosen],
+        "priors": list(named_priors(priors)), "metrics": [metric.id for metric in chosen],
         "min_cells": min_cells, "n_boot": n_boot, "n_top_genes": n_top_genes, "allow_leak": allow_leak, **vars(setup),
     }  # fmt: skip
     return _join(results, settings)

@@ -14,6 +14,7 @@ from scperturb_modules import _keys as keys
 from scperturb_modules import baselines
 from scperturb_modules._errors import name_some
 from scperturb_modules._protocols import Predictor
+from scperturb_modules.priors import named_priors
 from scperturb_modules.tl._evaluate import ERROR, Answer, answer
 from scperturb_modules.tl._yardstick import Yardstick
 
@@ -62,8 +63,8 @@ class Contender:
         """Whether it may look at a prior that was made from another perturbation screen."""
         if not self.fact("uses_prior", True):
             return False
-        tables = baselines.as_tables(priors).values()
-        return any(table.attrs.get("derived_from") in FROM_A_SCREEN for table in tables)
+        said = [getattr(prior, "attrs", {}) for prior in named_priors(priors).values()]
+        return any(attrs.get("derived_from") in FROM_A_SCREEN for attrs in said)
 
 
 @dataclass(frozen=True)

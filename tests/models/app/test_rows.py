@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scperturb_modules.baselines import Anchor, TrainingData, as_sources
+from scperturb_modules.baselines import Anchor, TrainingData
 from scperturb_modules.models.app._rows import PartTable, row_arrays
+from scperturb_modules.priors import as_sources
 
 GENES = [f"G{i:02d}" for i in range(16)]
 PAIRS = list(itertools.combinations(GENES[:8], 2))[:14]

@@ -28,7 +28,7 @@ def members(sets):
 
 
 def gaf_row(gene, qualifier, term, evidence, aspect):
-    rest = ['a "quoted name', "x|y", "protein", "taxon:9606", "20200101", "UniProt", "", ""]
+    rest = ['"open quote', "x|y", "protein", "taxon:9606", "20200101", "UniProt", "", ""]
     return "\t".join(["UniProtKB", "P0", gene, qualifier, term, "PMID:1", evidence, "", aspect, *rest]) + "\n"
 
 
@@ -77,15 +77,17 @@ def test_gene2go(tmp_path):
         ("9606", "10661", "GO:3", "IDA", "NOT involved_in", "Process"),
         ("9606", "10661", "GO:2", "IDA", "-", "Process"),
         ("9606", "77", "GO:2", "IDA", "-", "Process"),
+        ("9606", "88", "GO:2", "IDA", "-", "Process"),
         ("10090", "3043", "GO:4", "IDA", "-", "Process"),
         ("9606", "3043", "GO:5", "IDA", "-", "Function"),
     ]
     lines = ["\t".join([*row[:5], "name", "-", row[5]]) + "\n" for row in rows]
     (tmp_path / "gene2go.gz").write_bytes(gzip.compress((head + "".join(lines)).encode()))
-    names = GeneNames.from_tables(pd.DataFrame({"symbol": ["HBB", "KLF1"], "entrez": [3043, 10661]}))
+    ids = pd.DataFrame({"symbol": ["HBB", "KLF1", "X", "Y"], "entrez": [3043, 10661, 88, 88]})
+    names = GeneNames.from_tables(ids)
     sets = go_sets(None, tmp_path / "gene2go.gz", TERMS, names=names)
     assert members(sets) == {"GO:1": {"HBB", "KLF1"}, "GO:2": {"HBB", "KLF1"}, "GO:3": {"HBB"}}
-    assert sets.attrs["left_out"]["annotations without gene or term"] == 1
+    assert sets.attrs["left_out"]["annotations without gene or term"] == 2
     with pytest.raises(DataError, match="columns symbol and entrez"):
         go_sets(None, tmp_path / "gene2go.gz", TERMS)
 

@@ -229,6 +229,7 @@ EVIDENCE = pd.DataFrame(
         ({"exclude_evidence": ("ND", "IEA")}, "AE", 2),
         ({"exclude_evidence": "IEA"}, "ACE", 1),
         ({"evidence": ["IDA", "IMP"]}, "AE", 2),
+        ({"evidence": ["IEA", "ND"]}, "B", 3),
         ({"evidence": "ND", "exclude_evidence": ()}, "C", 3),
     ],
 )

@@ -75,7 +75,6 @@ class Overlap:
         """(len(rows), len(columns)) similarity; 0 where nothing is shared."""
         weighted = sparse.csr_array(self.membership[rows] * self.weight)
         shared = sparse.coo_array(weighted @ self.membership[columns].T)
-        shared.eliminate_zeros()  # sets of all genes weigh nothing
         value = self._similarity(shared.data, rows[shared.row], columns[shared.col])
         return sparse.coo_array((value, (shared.row, shared.col)), shape=shared.shape).toarray()
 

@@ -17,7 +17,7 @@ Measure: TypeAlias = Literal["jaccard", "rarity"]
 Pairs: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32], Array]
 """Genes and others (numbers), and how similar they are; (P,) each."""
 
-_BLOCK = 8_000_000
+_BLOCK = 4_000_000
 """Pairs of genes at a time; it bounds the memory."""
 _DENSE = 24
 """A set of more than one gene in 24 is cheaper in a dense product than in a sparse one."""

@@ -79,6 +79,17 @@ def parse_row_name(name: str) -> Row:
     return condition, (context if bar else None)
 
 
+def regime_by_seen(n_genes: int, n_seen: int) -> str:
+    """Regime of a condition of ``n_genes`` genes that was not measured itself; ``n_seen`` of its singles were.
+
+    >>> regime_by_seen(2, 1), regime_by_seen(1, 0)
+    ('pair_1of2', 'single_unseen')
+    """
+    if n_genes > 2:
+        return HIGHER_ORDER
+    return SINGLE_UNSEEN if n_genes == 1 else _PAIR_BY_SEEN[n_seen]
+
+
 def regimes_of(rows: Iterable[Row], training: Iterable[Row], *, control: str = CONTROL) -> list[str]:
     """How much of each condition was measured in training; one of :data:`REGIMES` per row.
 
@@ -109,10 +120,6 @@ def regimes_of(rows: Iterable[Row], training: Iterable[Row], *, control: str = C
         if context is not None and (context not in contexts or condition in conditions):
             return CONTEXT_UNSEEN
         genes = genes_of(condition, control=control)
-        if len(genes) > 2:
-            return HIGHER_ORDER
-        if len(genes) == 1:
-            return SINGLE_UNSEEN
-        return _PAIR_BY_SEEN[sum((gene, context) in seen for gene in genes)]
+        return regime_by_seen(len(genes), sum((gene, context) in seen for gene in genes))
 
     return [regime(*row) for row in rows]

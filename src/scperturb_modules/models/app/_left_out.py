@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scperturb_modules._conditions import HIGHER_ORDER, PAIR_0OF2, PAIR_1OF2, PAIR_2OF2, SINGLE_UNSEEN
+from scperturb_modules._conditions import regime_by_seen
 from scperturb_modules.baselines import TrainingData
 from scperturb_modules.models._gate import LeftOut
 from scperturb_modules.models.app._folds import Members
@@ -17,8 +17,6 @@ from scperturb_modules.models.app._rows import Arrays
 
 CHUNK = 32
 """Rows that go through the network together."""
-
-_PAIR_BY_MEASURED = (PAIR_0OF2, PAIR_1OF2, PAIR_2OF2)
 
 Mask = NDArray[np.bool_]
 
@@ -34,12 +32,9 @@ def rows_for_the_epoch(data: TrainingData, members: Members) -> Mask:
 def regime_unmeasured(data: TrainingData, row: int, hidden: Collection[str] = ()) -> str:
     """Regime of a training condition had it not been measured, and its hidden genes neither."""
     genes, (_, context) = data.genes[row], data.rows[row]
-    if len(genes) == 1:
-        return SINGLE_UNSEEN
-    if len(genes) > 2:
-        return HIGHER_ORDER
     # not by the parts of the anchor, of which anchor="zero" has none
-    return _PAIR_BY_MEASURED[sum(gene not in hidden and data.single(gene, context) is not None for gene in genes)]
+    n_seen = sum(gene not in hidden and data.single(gene, context) is not None for gene in genes)
+    return regime_by_seen(len(genes), n_seen)
 
 
 def predict_left_out(module: AppModule, arrays: Arrays, data: TrainingData, members: Members) -> LeftOut:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
@@ -20,6 +21,8 @@ MOST_LEARNT_FROM = 600
 """Settings that so many singles choose are certain; more would cost the cube of their number."""
 _LEAST_SIZE = 0.25
 """Effects below this share of the median one count as that large, or a perturbation without effect would rule."""
+_STEP_BITS = 30
+"""Errors are rounded to multiples of 2^-30 of a usual one: what is equal but for rounding ties, on every machine."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ class Fusion:
             amount = evidence.sum(axis=1)
             total += fit.weight * (amount > 0)
             on_effects += fit.weight * evidence / (amount + fit.pseudo_count)[:, None]
-        share = np.divide(1.0 - self.base_weight, total, out=np.zeros_like(total), where=total > 0)
+        told = total > np.finfo(np.float64).tiny  # smaller numbers have no reciprocal
+        share = np.divide(1.0 - self.base_weight, total, out=np.zeros_like(total), where=told)
         on_effects *= share[:, None]
         return on_effects, self.base * (1.0 - on_effects.sum(axis=1))
 
@@ -201,6 +205,8 @@ class _Left:
         size = np.sqrt(np.maximum(self._square, 0.0))
         least = _LEAST_SIZE * float(np.median(size))
         self._importance = 1.0 / np.maximum(size, least if least > 0 else 1.0)
+        usual = float((self._importance * self._square).mean())
+        self._step = 2.0 ** (math.frexp(usual)[1] - _STEP_BITS)
         mean_products = self._mean @ products
         self._mean_self = np.diag(mean_products)
         self._mean_squared = (mean_products * self._mean).sum(axis=1)
@@ -245,4 +251,5 @@ class _Left:
         return self._error(self._square, cross, square)
 
     def _error(self, own: Array, cross: Array, square: Array) -> Array:
-        return self._importance * (own - 2 * cross + square)
+        error = self._importance * (own - 2 * cross + square)
+        return np.round(error / self._step) * self._step

@@ -13,6 +13,7 @@ from scperturb_modules._conditions import (
     SINGLE_UNSEEN,
     canonical_condition,
     genes_of,
+    genes_of_row,
     parse_row_name,
     regimes_of,
     row_name,
@@ -42,6 +43,11 @@ def test_canonical_and_genes_undo_each_other():
 @pytest.mark.parametrize("row", [("A+B", "K562"), ("A", None), ("A", "T|B cells")])
 def test_row_name_round_trip(row):
     assert parse_row_name(row_name(*row)) == row
+
+
+def test_genes_of_a_row_do_not_depend_on_its_context():
+    assert genes_of_row("BAK1+KLF1|K562") == genes_of_row("BAK1+KLF1") == ("BAK1", "KLF1")
+    assert genes_of_row("control|K562") == ()
 
 
 TRAINING = {("A", None), ("B", None), ("A+C", None)}

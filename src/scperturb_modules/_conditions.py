@@ -79,6 +79,15 @@ def parse_row_name(name: str) -> Row:
     return condition, (context if bar else None)
 
 
+def genes_of_row(name: str) -> tuple[str, ...]:
+    """The perturbed genes of a row, whatever its context.
+
+    >>> genes_of_row("BAK1+KLF1|K562")
+    ('BAK1', 'KLF1')
+    """
+    return genes_of(parse_row_name(name)[0])
+
+
 def regime_by_seen(n_genes: int, n_seen: int) -> str:
     """Regime of a condition of ``n_genes`` genes that was not measured itself; ``n_seen`` of its singles were.
 

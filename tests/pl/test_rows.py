@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from scperturb_modules.pl._rows import perturbed_genes, resolve_row, resolve_rows
+from scperturb_modules.pl._rows import resolve_row, resolve_rows
 
 ROWS = pd.Index(["KLF1|K562", "KLF1|RPE1", "BAK1+KLF1|K562", "CEBPA|RPE1"])
 
@@ -9,7 +9,6 @@ ROWS = pd.Index(["KLF1|K562", "KLF1|RPE1", "BAK1+KLF1|K562", "CEBPA|RPE1"])
 def test_genes_in_any_order_and_a_condition_in_all_contexts():
     assert resolve_rows("KLF1+BAK1|K562", ROWS) == ["BAK1+KLF1|K562"]
     assert resolve_rows(["CEBPA", "KLF1", "KLF1|K562"], ROWS) == ["CEBPA|RPE1", "KLF1|K562", "KLF1|RPE1"]
-    assert perturbed_genes("BAK1+KLF1|K562") == ("BAK1", "KLF1")
 
 
 def test_one_row_is_asked_for_by_its_context_where_there_are_several():

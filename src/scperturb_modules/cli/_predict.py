@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from scperturb_modules import _keys as keys
-from scperturb_modules._conditions import genes_of, parse_row_name
+from scperturb_modules._conditions import genes_of_row
 from scperturb_modules._errors import name_some
 from scperturb_modules._files import whole_file
 from scperturb_modules.cli import _options as option
@@ -165,5 +165,5 @@ def _known_nowhere(prediction: AnnData, model: Any) -> list[str]:
     measured = set(prediction.var_names)
     knows = getattr(model, "knows", measured.__contains__)
     rows = prediction.obs_names[prediction.obs[keys.STATUS].astype(str).str.contains(UNKNOWN_GENE)]
-    genes = {gene for row in rows for gene in genes_of(parse_row_name(str(row))[0])}
+    genes = {gene for row in rows for gene in genes_of_row(str(row))}
     return sorted(gene for gene in genes if not knows(gene))

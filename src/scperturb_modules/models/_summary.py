@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from scperturb_modules._conditions import genes_of, parse_row_name
+from scperturb_modules._conditions import genes_of_row
 from scperturb_modules._errors import name_some
 from scperturb_modules.models._storage import Priors, sha256_of
 from scperturb_modules.priors import GeneGraph
@@ -68,7 +68,7 @@ def _prior_lines(model: AnsweringModel) -> str:
 
 def _gene_lines(model: AnsweringModel) -> str:
     """How many perturbed genes need what fallback; the test part counts too, where it is known."""
-    asked = {gene for name in model.test_names for gene in genes_of(parse_row_name(name)[0])}
+    asked = {gene for name in model.test_names for gene in genes_of_row(name)}
     perturbed = sorted(asked.union(*model.data.genes))
     measured = set(model.data.var_names)
     cases: dict[str, list[str]] = {

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from scperturb_modules import _keys as keys
 from scperturb_modules._attention import stored_attention
+from scperturb_modules._conditions import genes_of_row
 from scperturb_modules._errors import DataError
 from scperturb_modules.pl import _style
-from scperturb_modules.pl._rows import perturbed_genes, resolve_row, resolve_rows
+from scperturb_modules.pl._rows import resolve_row, resolve_rows
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -148,7 +149,7 @@ def _bar(stored: _Attention, row: str, n_top: int, ax: Axes | None) -> Axes:
     is_wide = top.min() > 0 and top.max() >= _WIDE * top.min()
     # on a logarithmic axis a bar has no natural foot; there it starts at the even share
     foot = 1.0 if is_wide else 0.0
-    handles = _style.gene_bars(ax, top, perturbed_genes(row), foot=foot, label="attention")
+    handles = _style.gene_bars(ax, top, genes_of_row(row), foot=foot, label="attention")
     if stored.sd is not None:
         sd = stored.sd.loc[[row], top.index].to_numpy(dtype=float)[0]
         # a whisker that reaches 0 has no end on a logarithmic axis
@@ -231,7 +232,7 @@ def _mark_own(ax: Axes, values: pd.DataFrame) -> None:
     from matplotlib.lines import Line2D
 
     column = {str(gene): j for j, gene in enumerate(values.columns)}
-    own = [(column[gene], i) for i, row in enumerate(values.index) for gene in perturbed_genes(row) if gene in column]
+    own = [(column[gene], i) for i, row in enumerate(values.index) for gene in genes_of_row(row) if gene in column]
     if own:
         x, y = np.array(own).T + 0.5
         style: dict[str, Any] = {

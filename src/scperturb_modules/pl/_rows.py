@@ -54,11 +54,6 @@ def resolve_row(asked: str, rows: pd.Index, what: str = "the prediction") -> str
     return found[0]
 
 
-def perturbed_genes(row: str) -> tuple[str, ...]:
-    """The perturbed genes of a row."""
-    return genes_of(parse_row_name(row)[0])
-
-
 def _unknown(names: Sequence[str], rows: Sequence[str], what: str) -> str:
     by_upper = {row.upper(): row for row in rows}
     near: dict[str, None] = {}

@@ -9,9 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scperturb_modules import _keys as keys
+from scperturb_modules._conditions import genes_of_row
 from scperturb_modules._errors import require_key
 from scperturb_modules.pl import _style
-from scperturb_modules.pl._rows import perturbed_genes, resolve_row
+from scperturb_modules.pl._rows import resolve_row
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -73,7 +74,7 @@ def top_genes(
     facts = _facts(prediction, row, is_unmeasured=truth is not None and measured is None)
     width = _style.width_for(top.index, body=4.8, above=[row, facts])
     ax = _style.axes_or_new(ax, width=width, height=2.2 + 0.22 * len(top))
-    handles = _style.gene_bars(ax, top, perturbed_genes(row), foot=0.0, label="predicted change")
+    handles = _style.gene_bars(ax, top, genes_of_row(row), foot=0.0, label="predicted change")
     handles += _draw_interval(ax, prediction, row, top)
     if measured is not None:
         style: dict[str, Any] = {"marker": "D", "s": 26, "color": "black", "edgecolor": "white", "lw": 0.6, "zorder": 4}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from scperturb_modules._attention import stored_attention
-from scperturb_modules._conditions import genes_of, parse_row_name
+from scperturb_modules._conditions import genes_of_row, parse_row_name
 from scperturb_modules._errors import DataError, MissingKeyError, name_some, require_key
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def perturbed_mask(rows: pd.Index, nodes: pd.Index) -> NDArray[np.bool_]:
     """(P, N): whether the node is a perturbed gene of the row."""
     mask = np.zeros((len(rows), len(nodes)), dtype=bool)
     for line, name in zip(mask, rows, strict=True):
-        found = nodes.get_indexer(pd.Index(_perturbed(name), dtype=object))
+        found = nodes.get_indexer(pd.Index(genes_of_row(str(name)), dtype=object))
         line[found[found >= 0]] = True
     return mask
 
@@ -183,10 +183,6 @@ def _genes(given: Iterable[str], name: object) -> set[str]:
     return {str(gene) for gene in given}
 
 
-def _perturbed(row: object) -> tuple[str, ...]:
-    return genes_of(parse_row_name(str(row))[0])
-
-
 def _neighbours(edges: pd.DataFrame, rows: pd.Index) -> list[set[str]]:
     """Per row the genes joined to a perturbed gene by an edge, in either direction."""
     for column in ("source", "target"):
@@ -197,7 +193,7 @@ def _neighbours(edges: pd.DataFrame, rows: pd.Index) -> list[set[str]]:
     for source, target in zip(edges["source"].astype(str), edges["target"].astype(str), strict=True):
         around.setdefault(source, set()).add(target)
         around.setdefault(target, set()).add(source)
-    sets: list[set[str]] = [set().union(*(around.get(gene, set()) for gene in _perturbed(row))) for row in rows]
+    sets: list[set[str]] = [set().union(*(around.get(gene, set()) for gene in genes_of_row(str(row)))) for row in rows]
     if not any(sets):
         raise DataError(
             f"No perturbed gene of {len(rows)} conditions ({name_some(rows)}) is in the edge table; its genes are "

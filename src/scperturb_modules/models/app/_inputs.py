@@ -20,6 +20,7 @@ from scperturb_modules.models.app._module import AppShape
 from scperturb_modules.models.app._rows import Arrays
 from scperturb_modules.models.app._settings import AppSettings
 from scperturb_modules.priors import GeneGraph, overlap_error
+from scperturb_modules.priors._standardise import standardised
 
 MOST_PRIOR_FEATURES = 64
 """A wider prior table is reduced to this many principal components."""
@@ -191,25 +192,18 @@ def _expression(training: AnnData) -> pd.DataFrame:
     se2 = np.nan_to_num(np.asarray(training.layers[keys.SE2_CONTROL])[best])
     spread = np.sqrt(se2 * training.obs[keys.N_CONTROLS].iloc[best])
     mean = np.asarray(training.varm[keys.CONTROL_MEAN], dtype=np.float64).mean(axis=1)
-    return _standardised(pd.DataFrame({"mean": mean, "sd": spread}, index=list(training.var_names)))
+    return standardised(pd.DataFrame({"mean": mean, "sd": spread}, index=list(training.var_names)))
 
 
 def _reduced(table: pd.DataFrame) -> pd.DataFrame:
     """Standardised columns; wide tables as principal components, which keep the scale of what they explain."""
-    complete = _standardised(table.set_axis(range(table.shape[1]), axis=1).dropna().astype(np.float64).sort_index())
+    complete = standardised(table)
     if complete.shape[1] <= MOST_PRIOR_FEATURES:
         return complete
     left, size, _ = np.linalg.svd(complete.to_numpy(), full_matrices=False)
     scores = left[:, :MOST_PRIOR_FEATURES] * size[:MOST_PRIOR_FEATURES]
     scores *= np.sqrt(MOST_PRIOR_FEATURES / max(float(np.square(scores).sum(axis=1).mean()), 1e-12))
     return pd.DataFrame(scores, index=complete.index)
-
-
-def _standardised(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns that vary, with mean 0 and standard deviation 1."""
-    spread = table.std(ddof=0)
-    varies = spread > 1e-12 * table.abs().max()
-    return (table - table.mean()).loc[:, varies] / spread[varies]
 
 
 def _covariates(training: AnnData, data: TrainingData, kind: str) -> NDArray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from scperturb_modules._conditions import genes_of_row
@@ -81,9 +80,7 @@ def _gene_lines(model: AnsweringModel) -> str:
 
 
 def _isolated(genes: Sequence[str], networks: Iterable[GeneGraph]) -> list[str]:
-    connected: set[str] = set()
-    for network in networks:
-        connected.update(np.asarray(network.genes, dtype=object)[network.degree > 0])
+    connected = frozenset[str]().union(*(network.connected for network in networks))
     return [gene for gene in genes if gene not in connected]
 
 

@@ -161,6 +161,11 @@ class GeneGraph:
         """Genes without an edge."""
         return tuple(gene for gene, degree in zip(self.genes, self.degree, strict=True) if degree == 0)
 
+    @property
+    def connected(self) -> frozenset[str]:
+        """Genes with an edge."""
+        return frozenset(self.genes).difference(self.isolated)
+
     def with_edges(self, source: ArrayLike, target: ArrayLike, weight: ArrayLike) -> GeneGraph:
         """The same genes with other edges, given by gene numbers (E,) in any order; repeated edges are merged."""
         ends = np.asarray(source, dtype=np.intp), np.asarray(target, dtype=np.intp)

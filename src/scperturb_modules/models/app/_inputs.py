@@ -54,7 +54,7 @@ class Nodes:
         own = set(data.var_names) | perturbed
         for network in networks.values():
             overlap_error(network, sorted(own))
-        connected = {gene for network in networks.values() for gene in set(network.genes) - set(network.isolated)}
+        connected = {gene for network in networks.values() for gene in network.connected}
         described = {gene for table in tables.values() for gene in table.dropna().index}
         named = {gene for network in networks.values() for gene in network.genes}
         names = tuple(sorted(own | named | described))

@@ -167,8 +167,9 @@ def test_the_factor_of_the_mean_is_that_of_least_squares(seed):
 def test_the_factor_is_from_0_to_1():
     effects = np.tile(np.linspace(-1, 2, 12), (8, 1))
     assert mean_factor(effects @ effects.T, list("ABCDEFGH")) == pytest.approx(1.0)
-    growing = effects * np.geomspace(1, 1e4, 8)[:, None]
-    assert mean_factor(growing @ growing.T, list("ABCDEFGH")) <= 1.0
+    # the many singles of one gene are three times the only other one
+    many = effects[:1] * np.append(np.full(70, 3.0), 1.0)[:, None]
+    assert mean_factor(many @ many.T, ["A"] * 70 + ["B"]) == 1.0
     opposite = effects * np.where(np.arange(8) % 2, 1, -1)[:, None]
     assert mean_factor(opposite @ opposite.T, list("ABCDEFGH")) == 0.0
     assert mean_factor(np.zeros((8, 8)), list("ABCDEFGH")) == 0.0
@@ -297,6 +298,16 @@ def test_what_is_equal_but_for_rounding_is_equal(seed):
         assert (first.power, first.pseudo_count) == (second.power, second.pseudo_count)
         assert first.power == 1, "the first that was tried"
         assert first.weight == second.weight
+
+
+def test_the_smallest_and_the_largest_count_are_chosen_where_they_are_best():
+    rng = np.random.default_rng(0)
+    kind = np.repeat(np.arange(8), 3)
+    effects = 3 * rng.normal(size=(8, 30))[kind]
+    genes = [f"G{i:02d}" for i in range(24)]
+    alike = 1.0 * np.equal.outer(kind, kind)
+    for values, count in ((alike, 0.1), (1 - alike, 10.0)):
+        assert fitted({"s": {"v": values}}, effects, genes).sources[0].pseudo_count == count
 
 
 def test_a_source_that_joins_nobody_is_left_out():

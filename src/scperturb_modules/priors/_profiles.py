@@ -25,6 +25,10 @@ RESTART = 0.5
 N_STEPS = 6
 """A walk is followed until only 2 % of it is left."""
 _BLOCK = 512
+_ROUNDING = 1e-12
+"""A similarity that is not larger is zero but for rounding."""
+_AVERAGE = 1e-9
+"""A gene no further than this from the mean of its table, in standard deviations, has no direction but rounding."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ class Against:
         if len(known) and len(self._known_columns):
             product: Any = self.profiles.of([genes[i] for i in known]) @ self._column_profiles.T
             dense = product.toarray() if sparse.issparse(product) else product
-            values[np.ix_(known, self._known_columns)] = np.maximum(dense, 0.0)
+            values[np.ix_(known, self._known_columns)] = np.where(dense > _ROUNDING, dense, 0.0)
         return values
 
     @cached_property
@@ -166,5 +170,5 @@ def _sets(sets: GeneSets) -> Profiles:
 def _features(table: pd.DataFrame) -> Profiles:
     columns = standardised(table)
     length = np.linalg.norm(columns.to_numpy(), axis=1)
-    known = length > 0
+    known = length > _AVERAGE  # as genes that were filled in with the mean
     return Profiles(tuple(map(str, columns.index[known])), columns.to_numpy()[known] / length[known, None])

@@ -345,3 +345,11 @@ def test_public_regulons_that_contradict_themselves(shared_priors):
     one = said[apart][said[apart].map(len) == 1]
     assert edges_of(signed) == {pair: sign[next(iter(modes))] for pair, modes in one.items()}
     assert signed.attrs["n_edges_unknown"] == 4321
+
+
+def test_others_are_kept_where_asked():
+    table = pd.DataFrame({"source": ["A", "B", "C"], "target": ["B", "C", "D"]})
+    asked = interactions(table, ["A", "C"])
+    assert asked.genes == ("A", "C") and asked.n_edges == 0 and asked.attrs["n_edges_outside"] == 3
+    every = interactions(table, ["A", "C"], keep_others=True)
+    assert every.sha256() == interactions(table).sha256() and every.attrs["n_edges_outside"] == 0

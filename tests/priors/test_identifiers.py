@@ -241,3 +241,13 @@ def test_public_tables_are_fast(shared_priors):
     names = GeneNames.from_tables(shared_priors / "gene_ids.tsv.gz", shared_priors / "gene_alias.tsv.gz")
     names.translate([*genes, "unknown"])
     assert time.process_time() - started < 4, "0.7 s where measured"
+
+
+def test_genes_that_were_not_asked_for_can_be_kept():
+    names = GeneNames.from_tables(aliases=pd.DataFrame({"alias": ["MARCH8"], "symbol": ["MARCHF8"]}))
+    known = ["MARCHF8", "STAT1", "JAK2", "TP53"]
+    asked = find_genes(["MARCH8", "STAT1", "nowhere"], known, what="source", names=names)
+    assert asked == {"MARCH8": "MARCHF8", "STAT1": "STAT1"}
+    every = find_genes(["MARCH8", "STAT1", "nowhere"], known, what="source", names=names, keep_others=True)
+    assert every == asked | {"JAK2": "JAK2", "TP53": "TP53"}
+    assert len(set(every.values())) == len(every)

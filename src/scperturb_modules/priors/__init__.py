@@ -13,6 +13,7 @@ from scperturb_modules.priors._given import as_graphs, is_edge_table, named_prio
 from scperturb_modules.priors._graph import GeneGraph, as_graph
 from scperturb_modules.priors._identifiers import GeneNames
 from scperturb_modules.priors._node_embedding import node_embedding
+from scperturb_modules.priors._ontology import gene_ontology, go_sets
 from scperturb_modules.priors._pathway_hierarchy import PathwayHierarchy
 from scperturb_modules.priors._pathway_mask import PathwayMask
 from scperturb_modules.priors._pathways import reactome
@@ -42,7 +43,9 @@ __all__ = [
     "download",
     "fuse",
     "gene_embedding",
+    "gene_ontology",
     "gene_sets",
+    "go_sets",
     "interactions",
     "is_edge_table",
     "knows",

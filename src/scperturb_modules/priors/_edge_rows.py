@@ -70,11 +70,12 @@ def rows_among(
     isolated: Iterable[str],
     names: GeneNames | None,
     *,
+    keep_others: bool,
     what: str,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Rows with both ends among the genes, under the user's names; and all genes that the table knows."""
     number, symbols = pd.factorize(np.concatenate([rows[SOURCE], rows[TARGET]]))
-    found = find_genes(genes, {*symbols, *isolated}, what=what, names=names)
+    found = find_genes(genes, {*symbols, *isolated}, what=what, names=names, keep_others=keep_others)
     users = {symbol: gene for gene, symbol in found.items()}
     ends = np.array([users.get(symbol, "") for symbol in symbols], dtype=object)[number].reshape(2, len(rows))
     inside = (ends != "").all(axis=0)

@@ -59,6 +59,7 @@ def interactions(
     minimum: float | None = None,
     version: str = "",
     names: GeneNames | None = None,
+    keep_others: bool = False,
 ) -> GeneGraph:
     """Network from any table of interactions: STRING, hu.MAP, CORUM, SIGNOR, BioGRID, OmniPath.
 
@@ -83,6 +84,9 @@ def interactions(
         Of the database.
     names
         Other names of genes; see :meth:`GeneNames.from_tables`.
+    keep_others
+        Keep genes of the source that are not among ``genes``, under the source's names: ways between your genes lead
+        through them, which :class:`spm.baselines.NearestPrior` and :func:`fuse` use.
 
     Returns
     -------
@@ -123,7 +127,7 @@ def interactions(
     if minimum is not None:
         _check_minimum(minimum, strength, column, what=what)
     every = edge_rows(table, _ENDS, strength, what=what)
-    rows, known = rows_among(every, genes, attrs.pop("isolated", ()), names, what=what)
+    rows, known = rows_among(every, genes, attrs.pop("isolated", ()), names, keep_others=keep_others, what=what)
     attrs["n_edges_outside"] = len(table) - len(rows)
     weak = rows[WEIGHT] == 0 if minimum is None else (rows[WEIGHT] < minimum) | (rows[WEIGHT] == 0)
     attrs["n_edges_below"] = int(weak.sum())
@@ -139,6 +143,7 @@ def regulons(
     signed: bool = False,
     version: str = "",
     names: GeneNames | None = None,
+    keep_others: bool = False,
 ) -> GeneGraph:
     """Network of transcription factors and their targets: DoRothEA, CollecTRI, TRRUST.
 
@@ -162,6 +167,9 @@ def regulons(
         Of the database.
     names
         Other names of genes; see :meth:`GeneNames.from_tables`.
+    keep_others
+        Keep genes of the source that are not among ``genes``, under the source's names: ways between your genes lead
+        through them, which :class:`spm.baselines.NearestPrior` and :func:`fuse` use.
 
     Returns
     -------
@@ -207,7 +215,7 @@ def regulons(
         )
     weight = size * sign if signed else size
     every = edge_rows(table, _REGULON_ENDS, weight, what=what)
-    rows, known = rows_among(every, genes, attrs.pop("isolated", ()), names, what=what)
+    rows, known = rows_among(every, genes, attrs.pop("isolated", ()), names, keep_others=keep_others, what=what)
     attrs["n_edges_outside"] = len(table) - len(rows)
     if signed:
         unknown, contradicting = rows[WEIGHT] == 0, _contradicting(rows)

@@ -25,6 +25,7 @@ def gene_sets(
     max_size: int | None = None,
     version: str = "",
     names: GeneNames | None = None,
+    keep_others: bool = False,
 ) -> GeneSets:
     """Read gene sets: pathways, complexes, protein families, anything that genes can share.
 
@@ -44,6 +45,8 @@ def gene_sets(
         Version of the source, where it is known.
     names
         Other names of genes.
+    keep_others
+        Keep genes that are not among ``genes``: how rare a set is counts all genes.
 
     Returns
     -------
@@ -75,7 +78,7 @@ def gene_sets(
     attrs = {"derived_from": f"gene sets {label}", **raw.attrs} | ({"version": version} if version else {})
     attrs = count_left_out(attrs, raw.mended, label)
     every = GeneSets(label, symbols, tuple(raw.members), membership, raw.descriptions, attrs)
-    part = every if genes is None else every.subset(genes, names=names)
+    part = every if genes is None else every.subset(genes, names=names, keep_others=keep_others)
     largest = int(part.size.max())
     most = largest if max_size is None else max_size
     fits = (part.size >= min_size) & (part.size <= most)

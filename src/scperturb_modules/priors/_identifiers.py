@@ -172,7 +172,12 @@ class GeneNames:
 
 
 def find_genes(
-    genes: Iterable[str] | None, known: Collection[str], *, what: str, names: GeneNames | None = None
+    genes: Iterable[str] | None,
+    known: Collection[str],
+    *,
+    what: str,
+    names: GeneNames | None = None,
+    keep_others: bool = False,
 ) -> dict[str, str]:
     """Look the user's genes up among the symbols of a source.
 
@@ -186,6 +191,8 @@ def find_genes(
         Name of the source, for messages.
     names
         Other names of genes; without, only equal names are the same gene.
+    keep_others
+        Add the genes of the source that were not asked for, under the names that they have there.
 
     Returns
     -------
@@ -222,7 +229,12 @@ def find_genes(
         )
     if reason:
         logger.warning("%s: %d of %d genes found. %s", what, len(found), len(wanted), reason)
-    return {gene: found[gene] for gene in wanted if gene in found}
+    in_order = {gene: found[gene] for gene in wanted if gene in found}
+    if not keep_others:
+        return in_order
+    # a name of the user that means another symbol here is not free for a gene of that name
+    others = sorted(symbols.difference(in_order.values(), in_order))
+    return in_order | {symbol: symbol for symbol in others}
 
 
 def _other_names(

@@ -100,6 +100,7 @@ def go_sets(
     name: str = "gene_ontology",
     version: str = "",
     names: GeneNames | None = None,
+    keep_others: bool = False,
 ) -> GeneSets:
     """Read which gene has which terms of the Gene Ontology.
 
@@ -131,6 +132,8 @@ def go_sets(
         Version or date of the annotations, where it is known.
     names
         Other names of genes.
+    keep_others
+        Keep annotated genes that are not among ``genes``: how rare a term is counts all genes.
 
     Returns
     -------
@@ -191,7 +194,7 @@ def go_sets(
     sets = GeneSets(name, symbols, tuple(ids), membership, descriptions, count_left_out(attrs, counts, name))
     if max_term_size is not None:
         sets = sets.with_sets(sets.size <= max_term_size, f"terms of more than {max_term_size} genes")
-    return sets if genes is None else sets.subset(genes, names=names)
+    return sets if genes is None else sets.subset(genes, names=names, keep_others=keep_others)
 
 
 def _propagated(

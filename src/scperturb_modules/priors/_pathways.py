@@ -29,6 +29,7 @@ def reactome(
     hierarchy: Table,
     *,
     names: GeneNames | None = None,
+    keep_others: bool = False,
     version: str = "",
 ) -> PathwayHierarchy:
     """Read Reactome's pathways and how they are nested.
@@ -45,6 +46,8 @@ def reactome(
         relations with species in their ids (``R-HSA-109581``) those of the species of ``gmt`` are read.
     names
         Other names of genes.
+    keep_others
+        Keep genes of the source that are not among ``genes``: how rare a pathway is counts all genes.
     version
         Release of Reactome, for the record.
 
@@ -91,7 +94,7 @@ def reactome(
     number = pd.Index(ids)
     ends = [number.get_indexer(pd.Index(relations[end])) for end in ("parent", "child")]
     parent, child = np.unique(np.array(ends), axis=1)
-    found = find_genes(genes, sets.genes, what="Reactome", names=names)
+    found = find_genes(genes, sets.genes, what="Reactome", names=names, keep_others=keep_others)
     kept = tuple(sorted(found))
     rows = pd.Index(sets.genes).get_indexer(pd.Index([found[gene] for gene in kept], dtype=object))
     written = sparse.csr_array(sets.membership[rows])

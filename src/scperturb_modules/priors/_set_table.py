@@ -93,7 +93,7 @@ class GeneSets:
         row = self.membership[[_place(gene, self.genes, f"{self.name}: gene")]]
         return tuple(self.sets[column] for column in row.nonzero()[1])
 
-    def subset(self, genes: Iterable[str], *, names: GeneNames | None = None) -> GeneSets:
+    def subset(self, genes: Iterable[str], *, names: GeneNames | None = None, keep_others: bool = False) -> GeneSets:
         """The sets among some genes; those without one of them are dropped and counted.
 
         Parameters
@@ -102,13 +102,15 @@ class GeneSets:
             Names, for example ``adata.var_names``. Those that are not here are left out.
         names
             Other names of genes; a gene keeps the name that it has in ``genes``.
+        keep_others
+            Keep the other genes too; then nothing but names changes.
 
         Raises
         ------
         DataError
             None of the genes is here.
         """
-        found = find_genes(genes, self.genes, what=self.name, names=names)
+        found = find_genes(genes, self.genes, what=self.name, names=names, keep_others=keep_others)
         wanted = tuple(sorted(found))
         rows = pd.Index(self.genes).get_indexer(pd.Index([found[gene] for gene in wanted], dtype=object))
         part = replace(self, genes=wanted, membership=self.membership[rows])

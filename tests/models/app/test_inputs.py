@@ -81,7 +81,6 @@ def test_nodes_are_all_genes_that_anything_is_known_of(screen):
         "measured": set(one.data.var_names),
         "connected": {"G00", "G01", "N1", "X1"},
         "described": {"G05", "T1"},
-        "perturbed": {*SINGLES, "X1"},
     }
     for name, group in groups.items():
         assert {gene for gene in nodes.names if getattr(nodes, name)[of[gene]]} == group, name

@@ -36,29 +36,25 @@ class Nodes:
     ----------
     names
         (N,) gene symbols.
-    measured, connected, described, perturbed
-        (N,) bool: has an output column; has a neighbour in a network; has a row in a prior table; was perturbed in
-        training.
+    measured, connected, described
+        (N,) bool: has an output column; has a neighbour in a network; has a row in a prior table.
     """
 
     names: tuple[str, ...]
     measured: NDArray[np.bool_]
     connected: NDArray[np.bool_]
     described: NDArray[np.bool_]
-    perturbed: NDArray[np.bool_]
 
     @classmethod
     def of(cls, data: TrainingData, networks: Mapping[str, GeneGraph], tables: Mapping[str, pd.DataFrame]) -> Nodes:
         """Collect them; a network without any gene of the screen is an error."""
-        perturbed = {gene for row in data.genes for gene in row}
-        own = set(data.var_names) | perturbed
         for network in networks.values():
-            overlap_error(network, sorted(own))
+            overlap_error(network, sorted(data.known_genes))
         connected = {gene for network in networks.values() for gene in network.connected}
         described = {gene for table in tables.values() for gene in table.dropna().index}
         named = {gene for network in networks.values() for gene in network.genes}
-        names = tuple(sorted(own | named | described))
-        groups = (set(data.var_names), connected, described, perturbed)
+        names = tuple(sorted(data.known_genes | named | described))
+        groups = (set(data.var_names), connected, described)
         return cls(names, *(np.array([name in group for name in names], dtype=bool) for group in groups))
 
     @property
@@ -106,7 +102,7 @@ def make_shape(
     ]
     return AppShape(
         adjacencies=tuple(matrix for network in networks.values() for _, matrix in relations_of(network, nodes.names)),
-        tables=_feature_tables(training, data, nodes, tables, settings),
+        tables=_feature_tables(training, nodes, tables, settings),
         known=torch.tensor(_known(data, nodes, members)),
         outside=torch.tensor(~inside),
         isolated=torch.tensor(~nodes.connected),
@@ -167,7 +163,7 @@ def _known(data: TrainingData, nodes: Nodes, members: Members) -> NDArray[np.boo
 
 
 def _feature_tables(
-    training: AnnData, data: TrainingData, nodes: Nodes, tables: Mapping[str, pd.DataFrame], settings: AppSettings
+    training: AnnData, nodes: Nodes, tables: Mapping[str, pd.DataFrame], settings: AppSettings
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     found: dict[str, pd.DataFrame] = {}
     if "expression" in settings.features:

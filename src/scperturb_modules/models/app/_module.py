@@ -270,7 +270,7 @@ class AppModule(BaseModuleClass):
         if self.inner_gate is None:
             return torch.ones_like(residual[..., 0])
         n_genes = rows.present.sum(dim=1)
-        n_measured = (rows.measured * rows.present).sum(dim=-1)
+        n_measured = rows.measured.sum(dim=-1)
         alone = (self.isolated[rows.node] * rows.present).sum(dim=1) / n_genes.clamp(min=1)
         known = [
             _one_hot(n_measured, 0),

@@ -53,6 +53,7 @@ class Gate:
 
 
 CLOSED = Gate(0.0, 0.0, 0, float("nan"), float("nan"))
+OPEN = Gate(1.0, 1.0, 0, float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from scperturb_modules import _keys as keys
-from scperturb_modules._conditions import MEASURED, Row, genes_of, regimes_of, row_name
+from scperturb_modules._conditions import MEASURED, Row, genes_of, regimes_of
 from scperturb_modules._errors import ScreenWarning
 from scperturb_modules.baselines import Anchor
 from scperturb_modules.baselines._prediction import Response
-from scperturb_modules.baselines._training import control_label
+from scperturb_modules.baselines._training import control_label, named_rows
 from scperturb_modules.dataloaders import ConditionDataModule, PseudobulkDataset
 from scperturb_modules.models._base import NetworkAnswer, PerturbationModel
-from scperturb_modules.models._gate import CLOSED, TOO_FEW, Gate, fit_gates, gates_from_plain, gates_to_plain
+from scperturb_modules.models._gate import CLOSED, OPEN, TOO_FEW, Gate, fit_gates, gates_from_plain, gates_to_plain
 from scperturb_modules.models.app._attention import total_variation
 from scperturb_modules.models.app._folds import Members, deal_members
 from scperturb_modules.models.app._inputs import Nodes, make_shape, relations_of
@@ -146,7 +146,7 @@ class APP(PerturbationModel):
         return deal_members(
             [condition for condition, _ in self.data.rows],
             self.data.genes,
-            np.array([of_row.get(row_name(*row)) == keys.VAL for row in self.data.rows], dtype=bool),
+            np.array([of_row.get(name) == keys.VAL for name in named_rows(self.data.rows)], dtype=bool),
             n_members=self.settings.n_members,
             n_folds=self.settings.n_folds,
             seed=self.seed,
@@ -155,8 +155,7 @@ class APP(PerturbationModel):
     def _training_arrays(self) -> Arrays:
         """Everything that is known of the training rows, by the keys of a batch."""
         arrays = self._arrays_of(self.data.rows, training=True)
-        names = [row_name(*row) for row in self.data.rows]
-        n_cells = self.training.obs.loc[names, keys.N_CELLS].to_numpy(dtype=np.float64)
+        n_cells = self.training.obs.loc[named_rows(self.data.rows), keys.N_CELLS].to_numpy(dtype=np.float64)
         row_weight, gene_weight = effect_weights(self.data.delta, self.data.se2, n_cells, gamma=self.settings.gamma)
         return arrays | {
             "target": self.data.delta.astype(np.float32),
@@ -289,9 +288,7 @@ class APP(PerturbationModel):
         )
 
     def _gate_of(self, regime: str) -> Gate:
-        if not self.settings.gate:
-            return Gate(1.0, 1.0, 0, float("nan"), float("nan"))
-        return self.gates.get(regime, CLOSED)
+        return self.gates.get(regime, CLOSED) if self.settings.gate else OPEN
 
     def _status(self, row: Row, regime: str) -> str:
         said = []
@@ -318,9 +315,7 @@ class APP(PerturbationModel):
         }
 
     def _anchor_responses(self, rows: Sequence[Row]) -> list[Response]:
-        if self.settings.anchor == "auto":
-            return super()._anchor_responses(rows)
-        if self.settings.anchor == "mean":
+        if self.settings.anchor in ("auto", "mean"):
             return [self._parts.anchor.of(genes_of(one, control=self._control), context) for one, context in rows]
         return [self._plain_anchor(row) for row in rows]
 

@@ -6,6 +6,7 @@ from scperturb_modules.pl._gene_graph import gene_graph
 from scperturb_modules.pl._leaderboard import leaderboard
 from scperturb_modules.pl._metric_quality import metric_quality
 from scperturb_modules.pl._network_quality import network_quality
+from scperturb_modules.pl._pathway_tree import pathway_tree
 from scperturb_modules.pl._prior_coverage import prior_coverage
 from scperturb_modules.pl._top_genes import top_genes
 from scperturb_modules.pl._training_history import training_history
@@ -17,6 +18,7 @@ __all__ = [
     "leaderboard",
     "metric_quality",
     "network_quality",
+    "pathway_tree",
     "prior_coverage",
     "top_genes",
     "training_history",

@@ -46,7 +46,7 @@ def test_the_network_is_the_one_written_out(seed, make, float64, slow, slow_grap
     for m in range(module.n_members):
         arrays = slow.arrays_of_member(module, m, PER_MEMBER_BUFFERS)
         member = slow.SlowMember(arrays, shape, module.settings, slow_graph, m)
-        np.testing.assert_allclose(module.node_states()[0][m].detach(), member.h, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(module.gene_states().h[m].detach(), member.h, rtol=0, atol=1e-10)
         for b, row in enumerate(slow.plain_rows(batch)):
             residual, gate, alpha = member.answer(row)
             np.testing.assert_allclose(answer.residual[m, b].detach(), residual, rtol=1e-10, atol=1e-10)

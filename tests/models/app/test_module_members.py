@@ -121,9 +121,32 @@ def test_kept_embeddings_are_forgotten_when_weights_change(make):
 def test_embeddings_are_kept_in_evaluation_only(make):
     module, batch, _ = make()
     with torch.no_grad():
-        assert module.node_states()[0] is module.node_states()[0]
-    assert module.node_states()[0] is not module.node_states()[0]
-    assert module.node_states()[0].requires_grad
+        assert module.gene_states().h is module.gene_states().h
+    assert module.gene_states().h is not module.gene_states().h
+    assert module.gene_states().h.requires_grad
     module.train()
     with torch.no_grad():
-        assert module.node_states()[0] is not module.node_states()[0]
+        assert module.gene_states().h is not module.gene_states().h
+
+
+def test_the_output_without_a_perturbation_is_kept_in_evaluation_only(make):
+    module, batch, _ = make()
+    rows, _ = module.read(batch)
+    asked = []
+    module.head.register_forward_hook(lambda *_: asked.append(1))
+
+    def n_asked(times=2):
+        asked.clear()
+        for _ in range(times):
+            module.respond(rows)
+        return len(asked)
+
+    with torch.no_grad():
+        assert n_asked() == 3
+        assert n_asked() == 2
+    assert n_asked() == 4, "gradients go through it"
+    module.train()
+    with torch.no_grad():
+        assert n_asked() == 4
+        module.eval()
+        assert n_asked() == 3, "weights may have changed"

@@ -363,7 +363,7 @@ class APP(PerturbationModel):
     def get_gene_embedding(self, *, member: int = 0) -> pd.DataFrame:
         """Embeddings of all genes of one member, nodes x d; members have coordinates of their own."""
         with torch.no_grad():
-            h, _ = self._members_only().node_states()
+            h = self._members_only().gene_states().h
         return pd.DataFrame(h[member].cpu().numpy(), index=list(self.nodes.names))
 
     # -- saving ------------------------------------------------------------------------------------------------------

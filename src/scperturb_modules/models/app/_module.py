@@ -82,6 +82,19 @@ class Answer(NamedTuple):
     attention: Tensor | None
 
 
+@dataclass
+class GeneStates:
+    """What depends on no perturbation.
+
+    ``h`` (M, N, d) embeddings and ``keys`` of attention, of all genes; ``control`` (M, 1, G), what the head says of no
+    perturbation, once it was asked.
+    """
+
+    h: Tensor
+    keys: Tensor | None
+    control: Tensor | None = None
+
+
 class Rows(NamedTuple):
     """B conditions of at most k genes each, as the network sees them.
 
@@ -142,7 +155,7 @@ class AppModule(BaseModuleClass):
                 outside=shape.outside,
             )  # fmt: skip
         self._build_head(shape, settings)
-        self._nodes_now: tuple[Tensor, Tensor | None] | None = None
+        self._states_now: GeneStates | None = None
 
     def _build_context(self, shape: AppShape, settings: AppSettings) -> None:
         m, d = self.n_members, settings.d
@@ -180,33 +193,35 @@ class AppModule(BaseModuleClass):
 
     # -- the model ---------------------------------------------------------------------------------------------------
 
-    def node_states(self) -> tuple[Tensor, Tensor | None]:
-        """Embeddings (M, N, d) and attention keys of all genes; kept between calls in evaluation."""
+    def gene_states(self) -> GeneStates:
+        """Embeddings and attention keys of all genes; kept between calls in evaluation."""
         keep = not self.training and not torch.is_grad_enabled()
-        if keep and self._nodes_now is not None and self._nodes_now[0].device == self.response_basis.device:
-            return self._nodes_now
+        if keep and self._states_now is not None and self._states_now.h.device == self.response_basis.device:
+            return self._states_now
         h = self.nodes()
-        states = h, None if self.attention is None else self.attention.keys(h)
+        states = GeneStates(h, None if self.attention is None else self.attention.keys(h))
         if keep:
-            self._nodes_now = states
+            self._states_now = states
         return states
 
     def respond(self, rows: Rows) -> Answer:
         """Response of B conditions, without the anchor."""
-        h, keys = self.node_states()
-        tokens = self._tokens(rows, h) * rows.present[None, :, :, None]
+        genes = self.gene_states()
+        tokens = self._tokens(rows, genes.h) * rows.present[None, :, :, None]
         # what a measured single says of its own gene is in the anchor: the head reads of it in products alone
         unmeasured = tokens * (1 - rows.measured)[..., None]
         context, skip = self._context(rows, tokens), self._context(rows, unmeasured)
         products = None if self.products is None else self.products(tokens)
-        state, alpha = self._state(rows, context, skip, products, h, keys)
+        state, alpha = self._state(rows, context, skip, products, genes)
         residual = self.head(state)
         if self.settings.center_control:
-            # without a cell type: what it adds to every perturbation would cancel
-            nothing = torch.zeros_like(context[:, :1])
-            empty = None if products is None else torch.zeros_like(products[:, :1])
-            state_0, _ = self._state(None, nothing, nothing, empty, h, keys)
-            residual = residual - self.head(state_0)
+            if genes.control is None:
+                # without a cell type: what it adds to every perturbation would cancel
+                nothing = torch.zeros_like(context[:, :1])
+                empty = None if products is None else torch.zeros_like(products[:, :1])
+                state_0, _ = self._state(None, nothing, nothing, empty, genes)
+                genes.control = self.head(state_0)
+            residual = residual - genes.control
         if self.part_scale is not None:
             residual = residual + self._rescaled_parts(rows, tokens, unmeasured, products)
         return Answer(residual, self._gate(rows, residual), alpha)
@@ -240,13 +255,12 @@ class AppModule(BaseModuleClass):
         context: Tensor,
         skip: Tensor,
         products: Tensor | None,
-        h: Tensor,
-        keys: Tensor | None,
+        genes: GeneStates,
     ) -> tuple[Tensor, Tensor | None]:
         """(M, B, width) of what the head reads; ``rows`` None stands for no perturbation."""
         blocks, alpha = [skip], None
         if self.attention is not None:
-            attended, alpha = self.attention(context, h, keys)
+            attended, alpha = self.attention(context, genes.h, genes.keys)
             blocks = [attended, skip] if self.settings.context_skip else [attended]
         if self.settings.context in ("mean+count", "interaction"):
             count = torch.zeros_like(context[..., :COUNTS]) if rows is None else _one_hot(rows.present.sum(dim=1), 1)
@@ -347,7 +361,7 @@ class AppModule(BaseModuleClass):
         self.eval()
         with torch.no_grad():
             rows, _ = self.read(tensors)
-            h, _ = self.node_states()
+            h = self.gene_states().h
             self.attention.spread(self._context(rows, self._tokens(rows, h) * rows.present[None, :, :, None]), h)
         self.train(was_training)
 
@@ -366,12 +380,12 @@ class AppModule(BaseModuleClass):
 
     def train(self, mode: bool = True) -> Self:
         """Forget the kept embeddings: weights may change."""
-        self._nodes_now = None
+        self._states_now = None
         return super().train(mode)
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Forget the kept embeddings: weights change."""
-        self._nodes_now = None
+        self._states_now = None
         return super().load_state_dict(*args, **kwargs)
 
 

@@ -48,6 +48,16 @@ def test_columns_source_and_target_make_a_network(tmp_path, capsys):
     assert "not read: 'score'" in said.err
 
 
+def test_a_gmt_file_holds_gene_sets(tmp_path, capsys):
+    sets = read_priors([write(tmp_path / "hallmark.v7.gmt", "HEME\tna\tALAS2\tHMBS\r\nGLOBIN\tna\tHBB\tHBA1\r\n")])[
+        "hallmark"
+    ]
+    assert sets.sets_of("HBA1") == ("GLOBIN",) and sets.genes == ("ALAS2", "HBA1", "HBB", "HMBS")
+    assert "2 sets of 4 genes" in capsys.readouterr().out
+    with pytest.raises(InputError, match="does not exist"):
+        read_priors([tmp_path / "nowhere.gmt"])
+
+
 def test_bad_edges_are_refused_before_anything_else(tmp_path):
     with pytest.raises(DataError, match="network 'ppi' has 1 weights that are no finite number, in rows '1'"):
         read_priors([write(tmp_path / "ppi.csv", "source,target,weight\nA,B,1\nB,C,\n")])

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from scperturb_modules.priors import GeneSets
+
 
 def read_screen(path: Path) -> AnnData:
     """Read a screen; the file itself is never written to."""
@@ -38,21 +40,39 @@ def read_conditions(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def read_priors(paths: list[Path]) -> dict[str, pd.DataFrame]:
-    """What is known of genes (CSV, or TSV by its name), by the name of the file.
+def read_priors(paths: list[Path]) -> dict[str, Any]:
+    """What is known of genes, by the name of the file: gene sets (GMT), or a table (CSV, or TSV by its name).
 
     A table with the columns source and target (and weight) holds the edges of a network; any other has genes in its
     first column and numbers in the rest.
     """
+    priors: dict[str, Any] = {}
+    for path in paths:
+        name = path.name.partition(".")[0] if _is_gmt(path) else path.stem
+        if name in priors:
+            raise InputError(f"two priors are named {name!r}; rename one of the files")
+        priors[name] = _sets(path) if _is_gmt(path) else _table_prior(path)
+    return priors
+
+
+def _is_gmt(path: Path) -> bool:
+    return ".gmt" in path.suffixes
+
+
+def _sets(path: Path) -> GeneSets:
+    from scperturb_modules.priors import gene_sets
+
+    require_file(path)
+    sets = gene_sets(path)  # its errors name lines and the mend
+    typer.echo(f"{path}: {len(sets.sets)} sets of {len(sets.genes)} genes")
+    return sets
+
+
+def _table_prior(path: Path) -> pd.DataFrame:
     from scperturb_modules.priors import is_edge_table
 
-    priors: dict[str, pd.DataFrame] = {}
-    for path in paths:
-        if path.stem in priors:
-            raise InputError(f"two priors are named {path.stem!r}; rename one of the files")
-        table = _read_table(path)
-        priors[path.stem] = _edges(table, path) if is_edge_table(table) else _features(table, path)
-    return priors
+    table = _read_table(path)
+    return _edges(table, path) if is_edge_table(table) else _features(table, path)
 
 
 def _edges(table: pd.DataFrame, path: Path) -> pd.DataFrame:

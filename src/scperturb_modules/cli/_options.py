@@ -23,7 +23,10 @@ BatchKey = Annotated[str | None, typer.Option("--batch-key", help="Column of obs
 CellTypeKey = Annotated[str | None, typer.Option("--cell-type-key", help="Column of obs with the cell type.")]
 Prior = Annotated[
     list[Path] | None,
-    typer.Option("--prior", help="CSV, what is known of genes: edges (source, target, weight) or gene x feature."),
+    typer.Option(
+        "--prior",
+        help="CSV, what is known of genes: edges (source, target, weight) or gene x feature; or gene sets, GMT.",
+    ),
 ]
 SplitKey = Annotated[str, typer.Option("--split-key", help="Column of obs with train, val, test, if there is one.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for tables, predictions and figures.")]

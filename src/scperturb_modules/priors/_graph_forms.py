@@ -16,7 +16,7 @@ from scperturb_modules.priors._graph_matrix import edge_table, gene_order
 from scperturb_modules.priors._stored import common_from_uns, common_to_uns
 
 if TYPE_CHECKING:
-    from networkx import Graph  # type: ignore[import-untyped]
+    from networkx import Graph
     from torch_geometric.data import Data
 
     from scperturb_modules.priors._graph import GeneGraph

@@ -16,6 +16,7 @@ from scperturb_modules import _keys as keys
 from scperturb_modules._attention import stored_attention
 from scperturb_modules._errors import ScreenWarning
 from scperturb_modules.models._gate import Gate
+from scperturb_modules.priors._standardise import standardised
 from scperturb_modules.train import FitResult
 
 ASKED = ["G12", "G49", "G02+G10", "G10+G21", "G12+G70", "G29+G49", "G12+G49"]
@@ -37,6 +38,19 @@ def residual_of(model, names):
 
 def anchors_of(model, names):
     return np.array([model.anchor_of.of(tuple(name.split("+")), None).delta for name in names])
+
+
+def test_networks_and_gene_sets_are_features_too_as_the_anchor_has_them(app_screen, priors_of):
+    sets = spm.priors.gene_sets({"odd": ["G01", "G03", "G05", "G07"], "low": ["G01", "G02", "G03"]}, name="go")
+    model = spm.APP(app_screen, priors=[sets, *priors_of(app_screen)], n_members=1, n_folds=2)
+    features = model.module.nodes.features
+    assert features.names == ["expression", "table", "go (sets)", "graph (spectral)"]
+    for number, source in ((2, "go"), (3, "graph")):
+        table = standardised(model.sources[source].table).reindex(list(model.nodes.names))
+        present = getattr(features, f"present_{number}")[:, 0].bool().numpy()
+        np.testing.assert_array_equal(present, table.notna().all(axis=1))
+        values = getattr(features, f"values_{number}").numpy()
+        np.testing.assert_array_equal(values[present], table[present].to_numpy(dtype=np.float32))
 
 
 # -- gates -----------------------------------------------------------------------------------------------------------

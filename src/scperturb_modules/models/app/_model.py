@@ -29,7 +29,7 @@ from scperturb_modules.models.app._module import AppModule, AppShape
 from scperturb_modules.models.app._rows import Arrays, PartTable, row_arrays
 from scperturb_modules.models.app._settings import AppSettings, settings_of
 from scperturb_modules.nn import effect_weights
-from scperturb_modules.priors import spectral_embedding
+from scperturb_modules.priors import GeneSets
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -119,17 +119,11 @@ class APP(PerturbationModel):
         self._predictor: AppModule | None = None
         self._control = control_label(self.training)
         self._parts = PartTable(self._anchor_of_choice(), self.settings.anchor)
-        # networks stand among them as their spectral embedding
-        tables = {name: prior for name, prior in self.priors.items() if name not in self.networks}
-        tables |= {f"{name} (spectral)": spectral_embedding(one, clip=True) for name, one in self.networks.items()}
         self.nodes = Nodes.of(self.data, self.networks, self.tables)
         self._node_of = self.nodes.number
         self._members = self._deal()
         self._arrays = self._training_arrays()
-        shape = make_shape(
-            self.training, self.data, self.nodes, self.networks, tables, self._arrays, self._members, self.settings
-        )
-        self.module = self._seeded_module(shape)
+        self.module = self._seeded_module(self._shape())
         if preset != "paper":
             self.module.spread_attention(self._batch(self._arrays, np.arange(len(self.data.rows))))
         self._finish()
@@ -170,6 +164,17 @@ class APP(PerturbationModel):
         order = max((len(genes_of(condition, control=self._control)) for condition, _ in rows), default=1)
         return row_arrays(
             rows, self._parts, self._node_of, order=max(order, 2), control=self._control, training=training
+        )
+
+    def _shape(self) -> AppShape:
+        """What the module is built from; networks and gene sets are features too, after the tables."""
+        tables = dict(self.tables)
+        for name in self.networks:
+            source = self.sources[name]
+            kind = "sets" if isinstance(source.prior, GeneSets) else "spectral"
+            tables[f"{name} ({kind})"] = source.table
+        return make_shape(
+            self.training, self.data, self.nodes, self.networks, tables, self._arrays, self._members, self.settings
         )
 
     @property

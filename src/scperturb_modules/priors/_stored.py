@@ -22,7 +22,7 @@ KIND = "kind"
 _MODULES = {
     "GeneGraph": "_graph",
     "GeneEmbedding": "_embedding",
-    "GeneSets": "_gene_sets",
+    "GeneSets": "_set_table",
     "PathwayHierarchy": "_pathway_hierarchy",
 }
 """Where the class of each kind is; imported when needed, because these modules import this one."""

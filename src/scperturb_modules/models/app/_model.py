@@ -250,25 +250,21 @@ class APP(PerturbationModel):
         device = self.module.device  # looked up once: scvi-tools walks over all parameters for it
         return {name: torch.as_tensor(values[rows], device=device) for name, values in arrays.items()}
 
-    def _run(
-        self, batches: Iterable[dict[str, torch.Tensor]]
-    ) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
-        """Residuals (M, P, G), inner gates (M, P) and attention (M, P, N) of the members that saw everything.
+    def _run(self, batches: Iterable[dict[str, torch.Tensor]]) -> tuple[NDArray[np.float64], torch.Tensor]:
+        """Mean residual (P, G) and attention (M, P, N) of the members that saw everything.
 
         Of P batches of one row each: among others, a row's last bits depend on its place and on how many genes they
         have, even in batches of one size.
         """
         module = self._members_only()
-        residual, gate, attention = [], [], []
+        residual, attention = [], []
         for batch in batches:
             with torch.no_grad():
                 answer = module.respond(module.read(batch)[0])
-            residual.append(answer.residual)
-            gate.append(answer.gate)
+            residual.append((answer.gate[..., None] * answer.residual).double().mean(dim=0).cpu().numpy())
             if answer.attention is not None:
                 attention.append(answer.attention)
-        joined = torch.cat(attention, dim=1) if attention else torch.empty(0)
-        return (torch.cat(residual, dim=1), torch.cat(gate, dim=1)), joined
+        return np.concatenate(residual), torch.cat(attention, dim=1) if attention else torch.empty(0)
 
     def _members_only(self) -> AppModule:
         """The module without the fold members, which predict nothing but what they left out."""
@@ -277,16 +273,15 @@ class APP(PerturbationModel):
         return self._predictor
 
     def _network_answer(self, rows: Sequence[Row]) -> NetworkAnswer:
-        (residual, inner), attention = self._run(self._batch(self._arrays_of([row]), np.arange(1)) for row in rows)
+        residual, attention = self._run(self._batch(self._arrays_of([row]), np.arange(1)) for row in rows)
         regimes = [
             regime_unmeasured(self.data, self.data.index[row]) if regime == MEASURED else regime
             for row, regime in zip(rows, regimes_of(rows, self.data.index, control=self._control), strict=True)
         ]
         gates = np.array([self._gate_of(regime).factor for regime in regimes])
-        mean = (inner[..., None] * residual).double().mean(dim=0).cpu().numpy()
         status = [self._status(row, regime) for row, regime in zip(rows, regimes, strict=True)]
         return NetworkAnswer(
-            residual=mean,
+            residual=residual,
             gate=gates,
             status=tuple(status),
             **({} if self.module.attention is None else self._attention_record(attention)),

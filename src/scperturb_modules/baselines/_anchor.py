@@ -53,10 +53,7 @@ class PairFit:
 
     def factor(self, *, without: int | None = None) -> float:
         """Least-squares factor over all pairs, or all but one row; 1 with fewer than ten pairs or without effects."""
-        kept = self._kept(without)
-        if kept.sum() < MIN_PAIRS or not self._square[kept].sum() > 0:
-            return 1.0
-        return float(self._product[kept].sum() / self._square[kept].sum())
+        return self._fit(without)[0]
 
     def offset(self, *, without: int | None = None) -> Array:
         """(G,) mean of what the factor leaves, shrunken to zero by its noise; 0 where there is no factor.
@@ -64,20 +61,24 @@ class PairFit:
         A sum of two changes holds the controls' noise twice and the response that all perturbations share twice, a
         measured pair once. Both are the same for all pairs.
         """
-        kept = self._kept(without)
-        n = int(kept.sum())
-        if n < MIN_PAIRS or not self._square[kept].sum() > 0:
-            return np.zeros(self.sums.shape[1])
-        if without not in self._offsets:
-            left = self.measured[kept] - self.factor(without=without) * self.sums[kept]
-            mean, noise = left.mean(axis=0), left.var(axis=0, ddof=1) / n
-            variance = max(float((mean**2 - noise).mean()), 0.0)
-            total = variance + noise
-            self._offsets[without] = mean * np.divide(variance, total, out=np.zeros_like(total), where=total > 0)
-        return self._offsets[without]
+        return self._fit(without)[1]
 
-    def _kept(self, without: int | None) -> np.ndarray:
-        return np.array([row != without for row in self.rows], dtype=bool)
+    def _fit(self, without: int | None) -> tuple[float, Array]:
+        """Factor and offset, kept: both are asked for with every row that is predicted."""
+        if without not in self._fits:
+            self._fits[without] = self._fitted(np.array([row != without for row in self.rows], dtype=bool))
+        return self._fits[without]
+
+    def _fitted(self, kept: np.ndarray) -> tuple[float, Array]:
+        n, square = int(kept.sum()), self._square[kept].sum()
+        if n < MIN_PAIRS or not square > 0:
+            return 1.0, np.zeros(self.sums.shape[1])
+        factor = float(self._product[kept].sum() / square)
+        left = self.measured[kept] - factor * self.sums[kept]
+        mean, noise = left.mean(axis=0), left.var(axis=0, ddof=1) / n
+        variance = max(float((mean**2 - noise).mean()), 0.0)
+        total = variance + noise
+        return factor, mean * np.divide(variance, total, out=np.zeros_like(total), where=total > 0)
 
     @cached_property
     def _product(self) -> Array:
@@ -90,7 +91,7 @@ class PairFit:
         return np.einsum("ng,ng->n", self.sums, self.sums)
 
     @cached_property
-    def _offsets(self) -> dict[int | None, Array]:
+    def _fits(self) -> dict[int | None, tuple[float, Array]]:
         return {}
 
 

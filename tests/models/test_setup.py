@@ -140,7 +140,7 @@ def test_mudata_under_other_names(make_screen, toy_class):
     mdata = as_mudata(make_screen())
     with pytest.raises(MissingKeyError, match=r"mdata.mod\['gex'\] does not exist"):
         toy_class.setup_mudata(mdata, rna_modality="gex")
-    with pytest.raises(MissingKeyError, match=r"obs\['guide'\] does not exist"):
+    with pytest.raises(MissingKeyError, match=r"obs\['guide'\] does not exist.*Name the right column in setup_mudata"):
         toy_class.setup_mudata(mdata, perturbation_key="guide")
     with pytest.raises(TypeError, match="setup_anndata was given MuData; call setup_mudata"):
         toy_class.setup_anndata(mdata)

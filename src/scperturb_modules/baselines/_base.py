@@ -99,7 +99,7 @@ class Baseline(ABC):
         """
         refuse_view(adata, "setup_anndata")
         screen = keys.ScreenKeys(perturbation_key, control, layer, batch_key, cell_type_key, split_key)
-        require_screen_columns(adata, screen)
+        require_screen_columns(adata, screen, "setup_anndata")
         adata.uns.setdefault(keys.ROOT, {})[keys.SETUP] = screen.to_uns()
 
     @classmethod

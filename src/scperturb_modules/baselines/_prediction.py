@@ -194,10 +194,13 @@ def _record(training: AnnData, model: str, settings: Mapping[str, Any]) -> dict[
     }
 
 
-def require_screen_columns(adata: AnnData, screen: keys.ScreenKeys) -> None:
-    """Raise :class:`MissingKeyError` for a named column or layer that does not exist; the split may come later."""
+def require_screen_columns(adata: AnnData, screen: keys.ScreenKeys, method: str) -> None:
+    """Raise :class:`MissingKeyError` for a named column or layer that does not exist; the split may come later.
+
+    ``method`` is the setup method in which the user named them.
+    """
     for key in (screen.perturbation_key, screen.batch_key, screen.cell_type_key):
         if key is not None:
-            require_key(key, adata.obs.columns, "obs", mend="Name the right column in setup_anndata(...).")
+            require_key(key, adata.obs.columns, "obs", mend=f"Name the right column in {method}(...).")
     if screen.layer is not None:
-        require_key(screen.layer, adata.layers, "layers", mend="Name the right layer in setup_anndata(...).")
+        require_key(screen.layer, adata.layers, "layers", mend=f"Name the right layer in {method}(...).")

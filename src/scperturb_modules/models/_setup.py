@@ -21,6 +21,7 @@ from scvi.data import fields as scvi_fields
 
 from scperturb_modules import _keys as keys
 from scperturb_modules._errors import DataError, name_some, require_key
+from scperturb_modules.baselines._prediction import require_screen_columns
 from scperturb_modules.baselines._side import training_side
 from scperturb_modules.pp._labels import refuse_view
 from scperturb_modules.pp._screen import column_of, expression_of
@@ -89,7 +90,7 @@ def register(data: AnnData | MuData, method_args: dict[str, Any], **kwargs: Any)
     refuse_view(data, method)
     _require_kind(data, modality, method)
     screen = keys.ScreenKeys(**{name: args[name] for name in _SCREEN})
-    _check_screen(screen_of(data, screen, modality), screen)
+    _check_screen(screen_of(data, screen, modality), screen, method)
     _drop_unused_categories(data, screen, modality)
     manager = AnnDataManager(fields=_fields(data, screen, modality), setup_method_args=method_args)
     if kwargs.get("source_registry") is not None:
@@ -168,14 +169,12 @@ def _require_kind(data: AnnData | MuData, modality: str | None, method: str) -> 
         require_key(modality, data.mod, "mdata.mod", mend="Name the modality with the expression as rna_modality=.")
 
 
-def _check_screen(view: AnnData, screen: keys.ScreenKeys) -> None:
+def _check_screen(view: AnnData, screen: keys.ScreenKeys, method: str) -> None:
     """Columns and layer are there and no cell lacks a value; the split may come later."""
-    mend = "Name the right column in the setup."
+    require_screen_columns(view, screen, method)
     for name in _COLUMNS:
         if getattr(screen, name) is not None:
-            column_of(view, getattr(screen, name), mend=mend)
-    if screen.layer is not None:
-        require_key(screen.layer, view.layers, "layers", mend="Name the right layer in the setup.")
+            column_of(view, getattr(screen, name))
     expression_of(view, screen.layer)
 
 

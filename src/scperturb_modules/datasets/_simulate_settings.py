@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from math import isfinite
 from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any
 
 from scperturb_modules._errors import DataError, name_some
+from scperturb_modules._presets import with_preset
 
 INTERACTION_RULES = ("module_rule", "random", "none")
 SYS_DOUBLES = ("once", "per_gene")
@@ -161,10 +162,4 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 def settings_of(preset: str, overrides: Mapping[str, Any]) -> SimulationSettings:
     """The settings of a preset, with ``overrides`` on top."""
-    if preset not in PRESETS:
-        raise DataError(f"Unknown preset {preset!r}; choose one of {name_some(PRESETS, most=len(PRESETS))}.")
-    known = [field.name for field in fields(SimulationSettings)]
-    unknown = [name for name in overrides if name not in known]
-    if unknown:
-        raise TypeError(f"simulate() has no setting {name_some(unknown)}; settings are {', '.join(known)}.")
-    return replace(SimulationSettings(), **{**PRESETS[preset], **overrides})
+    return with_preset(SimulationSettings, PRESETS, preset, overrides, owner="simulate()")

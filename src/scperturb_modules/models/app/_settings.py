@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from scperturb_modules._errors import DataError, name_some
+from scperturb_modules._presets import with_preset
 
 CHOICES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
     {
@@ -209,13 +210,7 @@ def settings_of(preset: str, overrides: Mapping[str, Any]) -> AppSettings:
     TypeError
         A setting that does not exist.
     """
-    if preset not in PRESETS:
-        raise DataError(f"preset={preset!r}; choose one of {name_some(PRESETS)}.")
-    known = [field.name for field in fields(AppSettings)]
-    unknown = [name for name in overrides if name not in known]
-    if unknown:
-        raise TypeError(f"APP has no setting {name_some(unknown)}; settings are {', '.join(known)}.")
-    return replace(AppSettings(), **{**PRESETS[preset], **overrides})
+    return with_preset(AppSettings, PRESETS, preset, overrides, owner="APP")
 
 
 def _as_tuple(value: Any) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from scperturb_modules._errors import DataError, name_some
+from scperturb_modules.pp._controls import first_non_empty
 from scperturb_modules.pp._screen import ScreenView
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def find_controls(table: CodedCells, wanted: np.ndarray, *, pooled: bool) -> tup
 def _control_mask(table: CodedCells, code: int, is_control: np.ndarray) -> np.ndarray:
     own = is_control & (table.context == code)
     same_type = is_control & (table.cell_types == table.cell_types[code])[table.context]
-    return next((mask for mask in (own, same_type) if mask.any()), is_control)
+    return first_non_empty(own, same_type, is_control)
 
 
 def _report_lacking(table: CodedCells, lacking: np.ndarray, needed: np.ndarray, *, pooled: bool) -> None:

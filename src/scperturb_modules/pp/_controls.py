@@ -71,9 +71,9 @@ def find_controls(groups: pd.DataFrame, *, pooled: bool) -> dict[str, Controls]:
     found = {}
     for context in contexts:
         own = context_of == context
-        training_side = _first_non_empty(training & own, training)
+        training_side = first_non_empty(training & own, training)
         # held-out controls first; of other contexts only where the context has no control at all
-        truth_side = _first_non_empty(evaluation & own, training & own, evaluation, training)
+        truth_side = first_non_empty(evaluation & own, training & own, evaluation, training)
         found[context] = Controls(
             training=np.flatnonzero(training_side),
             training_own=bool(own[training_side].any()),
@@ -83,7 +83,8 @@ def find_controls(groups: pd.DataFrame, *, pooled: bool) -> dict[str, Controls]:
     return found
 
 
-def _first_non_empty(*masks: np.ndarray) -> np.ndarray:
+def first_non_empty(*masks: np.ndarray) -> np.ndarray:
+    """The first mask with a True, else the last."""
     return next((mask for mask in masks if mask.any()), masks[-1])
 
 

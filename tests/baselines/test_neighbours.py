@@ -90,7 +90,7 @@ class Slow:
         base = fusion.base * mean
         if not parts:
             return base, False
-        return fusion.base_weight * base + (1 - fusion.base_weight) * np.average(parts, axis=0, weights=weights), True
+        return np.average([base, *parts], axis=0, weights=[fusion.base_weight, *weights]), True
 
     def new(self, gene):
         kept = np.arange(len(self.genes))

@@ -316,5 +316,19 @@ def test_a_small_network_gives_few_features_or_none(make_training, caplog):
     with caplog.at_level("INFO"):
         assert as_tables(path.head(2))["prior_0"].empty
     assert "3 of 3 connected genes get no spectral features" in caplog.text
-    reason = baselines.NearestPrior.why_not(make_training({"A": 1.0}), path.head(2))
-    assert reason == "the priors cover 0 of 1 perturbed training genes; 10 are needed"
+    for baseline, n_covered in ((baselines.KernelRidge, 0), (baselines.NearestPrior, 1)):  # it sees neighbours, too
+        reason = baseline.why_not(make_training({"A": 1.0}), path.head(2))
+        assert reason == f"the priors cover {n_covered} of 1 perturbed training genes; 10 are needed"
+
+
+def test_nearest_prior_works_on_a_network_of_pairs(make_training, fit):
+    """Parts of two genes have no spectral features, but neighbours."""
+    rng = np.random.default_rng(0)
+    names = [f"G{i:02d}" for i in range(24)]
+    twins = dict(zip(names, np.repeat(rng.normal(size=(12, 40)), 2, axis=0), strict=True))
+    pairs = pd.DataFrame({"source": names[::2], "target": names[1::2]})
+    training = make_training({name: change for name, change in twins.items() if name != "G01"})
+    assert baselines.NearestPrior.why_not(training, pairs) is None
+    model = fit(baselines.NearestPrior, training, priors=pairs)
+    left = model.predict(["G01"]).layers["delta"][0] - twins["G01"]
+    assert np.linalg.norm(left) < 0.5 * np.linalg.norm(twins["G01"])

@@ -198,8 +198,8 @@ def test_the_prediction_is_the_weighted_mean_over_the_sources_that_know_the_gene
                 weights.append(one.weight)
         expected = fusion.base * mean
         if parts:
-            told = sum(w * part for w, part in zip(weights, parts, strict=True)) / sum(weights)
-            expected = fusion.base_weight * expected + (1 - fusion.base_weight) * told
+            told = fusion.base_weight * expected + sum(w * part for w, part in zip(weights, parts, strict=True))
+            expected = told / (fusion.base_weight + sum(weights))
         np.testing.assert_allclose(on_effects[g] @ effects + on_mean[g] * mean, expected, rtol=1e-9, atol=1e-12)
     assert not on_effects[0].any() and on_mean[0] == fusion.base, "every source abstains"
 

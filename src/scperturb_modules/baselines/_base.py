@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from scperturb_modules import _keys as keys
@@ -21,7 +21,7 @@ from scperturb_modules.baselines._side import rows_asked, training_side
 from scperturb_modules.baselines._storage import read_model, write_model
 from scperturb_modules.baselines._training import Source, TrainingData, control_label
 from scperturb_modules.pp._labels import refuse_view
-from scperturb_modules.priors import as_sources, as_tables, knows
+from scperturb_modules.priors import PriorSource, as_sources, knows
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -117,15 +117,20 @@ class Baseline(ABC):
         """
         if not cls.needs_prior:
             return None
-        tables = as_tables(priors)
-        if not tables:
+        sources = as_sources(priors)
+        if not sources:
             return "no prior given"
-        embedding = fuse_tables(tables)
         perturbed = {gene for name in training.obs[keys.PERTURBATION] for gene in genes_of(str(name))}
-        covered = sum(gene in embedding for gene in perturbed) if embedding else 0
+        covered = sum(map(cls._covers(sources), perturbed))
         if covered < MIN_COVERED:
             return f"the priors cover {covered} of {len(perturbed)} perturbed training genes; {MIN_COVERED} are needed"
         return None
+
+    @classmethod
+    def _covers(cls, sources: Mapping[str, PriorSource]) -> Callable[[str], bool]:
+        """Whether the priors say of a gene what the baseline needs: its features."""
+        embedding = fuse_tables({name: source.table for name, source in sources.items()})
+        return lambda gene: embedding is not None and gene in embedding
 
     def train(self) -> None:
         """Fit on the training pseudobulk."""
@@ -200,11 +205,14 @@ class Baseline(ABC):
 
     def _require_embedding(self) -> Embedding:
         if self._embedding is None:
-            raise ValueError(
-                f"{self.name} needs a prior that covers genes: pass priors=, a DataFrame of genes x features whose "
-                "index holds gene symbols."
-            )
+            raise self._no_prior()
         return self._embedding
+
+    def _no_prior(self) -> ValueError:
+        return ValueError(
+            f"{self.name} needs a prior that covers genes: pass priors=, a DataFrame of genes x features whose index "
+            "holds gene symbols, or what a function of spm.priors gives."
+        )
 
     def _require_trained(self, what: str) -> None:
         if not self._is_trained:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -184,8 +184,14 @@ class NearestPrior(Baseline):
     needs_prior = True
     uses_prior = True
 
+    @classmethod
+    def _covers(cls, sources: Mapping[str, PriorSource]) -> Callable[[str], bool]:
+        """Whether a prior tells which genes a gene is like."""
+        return lambda gene: knows(sources, gene)
+
     def _fit(self) -> None:
-        self._require_embedding()
+        if not any(view.genes for source in self.priors.values() for view in source.views.values()):
+            raise self._no_prior()
         self._neighbours = self._fit_each_source(
             lambda source: Neighbours.of(self._data, source, self.priors, seed=self.seed)
         )

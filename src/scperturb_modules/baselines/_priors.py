@@ -40,12 +40,6 @@ class Embedding:
         """Row numbers of covered genes."""
         return np.array([self.row[gene] for gene in genes], dtype=np.intp)
 
-    @cached_property
-    def directions(self) -> Array:
-        """(n, F) vectors of length one, for cosine similarity; a zero vector stays zero."""
-        length = np.linalg.norm(self.values, axis=1, keepdims=True)
-        return self.values / np.where(length > 0, length, 1.0)
-
 
 def fuse_tables(tables: Mapping[str, pd.DataFrame]) -> Embedding | None:
     """Put tables side by side; None when they cover no gene.

@@ -91,18 +91,17 @@ class Fusion:
         Notes
         -----
         A source s with evidence ``E = (similarity / scale) ** power`` predicts ``(E @ effects + c base mean) /
-        (sum(E) + c)``. Sources without evidence for a gene abstain; the others share what the base leaves.
+        (sum(E) + c)``. Sources without evidence for a gene abstain; the others and the base share their weight.
         """
         n_genes = len(similar[self.sources[0].source][self.sources[0].view]) if self.sources else 1
-        total, on_effects = np.zeros(n_genes), np.zeros((n_genes, n_singles))
+        total, on_effects = np.full(n_genes, self.base_weight), np.zeros((n_genes, n_singles))
         for fit in self.sources:
             evidence = (similar[fit.source][fit.view] / fit.scale) ** fit.power
             amount = evidence.sum(axis=1)
             total += fit.weight * (amount > 0)
             on_effects += fit.weight * evidence / (amount + fit.pseudo_count)[:, None]
         told = total > np.finfo(np.float64).tiny  # smaller numbers have no reciprocal
-        share = np.divide(1.0 - self.base_weight, total, out=np.zeros_like(total), where=told)
-        on_effects *= share[:, None]
+        on_effects *= np.divide(1.0, total, out=np.zeros_like(total), where=told)[:, None]
         return on_effects, self.base * (1.0 - on_effects.sum(axis=1))
 
 

@@ -75,7 +75,7 @@ def _source(name: str, prior: Any) -> PriorSource:
     if isinstance(prior, PriorSource):
         return prior
     if is_edge_table(prior):
-        return _of_graph(as_graph(prior, name), name)
+        return _graph_source(as_graph(prior, name))
     if hasattr(prior, "to_sets") or isinstance(prior, GeneSets):
         return _of_sets(prior)
     if isinstance(prior, GeneGraph) or (hasattr(prior, "to_graph") and not hasattr(prior, "to_frame")):
@@ -87,8 +87,7 @@ def _source(name: str, prior: Any) -> PriorSource:
 # kept, because a benchmark gives the same objects to every baseline of every fold
 @lru_cache(maxsize=8)
 def _of_graph(prior: Any, name: str) -> PriorSource:
-    graph = as_graph(prior, name)
-    return PriorSource(graph, spectral_embedding(graph, clip=True))
+    return _graph_source(as_graph(prior, name))
 
 
 @lru_cache(maxsize=8)
@@ -96,6 +95,10 @@ def _of_sets(prior: Any) -> PriorSource:
     """Gene sets, or pathways: the sets of all their levels."""
     sets = prior if isinstance(prior, GeneSets) else prior.to_sets(level="all")
     return PriorSource(sets, sets.to_frame(clip=True))
+
+
+def _graph_source(graph: GeneGraph) -> PriorSource:
+    return PriorSource(graph, spectral_embedding(graph, clip=True))
 
 
 def _checked(name: str, prior: Any) -> pd.DataFrame:

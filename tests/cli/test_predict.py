@@ -113,6 +113,7 @@ def test_a_saved_baseline_predicts_too(spm, split_screen, pairs, tmp_path):
             "--screen would have no effect without --cells",
         ),
         (["--condition", "A", "--out", "mine.csv"], "exists; choose another --out, or pass --overwrite"),
+        (["--condition", "A", "--out", "mine.csv/p.csv"], "mine.csv is a file, not a folder"),
         (["--conditions-file", "absent.txt", "--out", "p.csv"], "absent.txt does not exist"),
         (["--condition", "control", "--out", "p.csv"], "name no perturbed gene"),
         (["--condition", "A|K562", "--out", "p.csv"], "K562"),

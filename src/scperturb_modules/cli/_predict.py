@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +19,7 @@ from scperturb_modules.cli._input import read_conditions, require_file
 from scperturb_modules.cli._models import load_saved
 from scperturb_modules.cli._output import InputError, console, working
 from scperturb_modules.cli._prepare import labelled_screen, log_layer
+from scperturb_modules.cli._results import require_writable
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -86,9 +86,7 @@ def check_file(out: Path, *, overwrite: bool, only_h5ad: bool) -> None:
         raise InputError(f"{out} is a folder; --out names a file")
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists; choose another --out, or pass --overwrite")
-    nearest = next(folder for folder in out.absolute().parents if folder.exists())
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
-        raise InputError(f"cannot write into {nearest}; choose another --out")
+    require_writable(out.absolute().parent)
 
 
 def _check_pairing(cells: int | None, of_screen: dict[str, Any]) -> None:

@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 
 def check_folder(out: Path, *, overwrite: bool) -> None:
     """Refuse a folder with content, or that cannot be written, before anything is computed."""
-    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not nearest.is_dir():
-        raise InputError(f"{nearest} is a file; --out names a folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write into {nearest}; choose another --out")
+    require_writable(out)
     if out.is_dir() and any(out.iterdir()) and not overwrite:
         raise InputError(f"{out} is not empty; choose another --out, or pass --overwrite to replace earlier results")
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder that could not be made or written in."""
+    nearest = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not nearest.is_dir():
+        raise InputError(f"{nearest} is a file, not a folder; choose another --out")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write into {nearest}; choose another --out")
 
 
 def write_results(board: Any, out: Path) -> None:

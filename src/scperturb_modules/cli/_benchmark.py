@@ -11,7 +11,7 @@ from scperturb_modules._keys import ScreenKeys
 from scperturb_modules.cli import _options as option
 from scperturb_modules.cli._input import read_priors
 from scperturb_modules.cli._models import find_model
-from scperturb_modules.cli._prepare import labelled_screen, log_layer, show_checks
+from scperturb_modules.cli._prepare import prepared_screen
 from scperturb_modules.cli._results import check_folder, show_results, write_results
 
 
@@ -73,11 +73,11 @@ def benchmark(
     check_folder(out, overwrite=overwrite)
     priors = read_priors(prior or [])
     models = {cls.name: cls for cls in map(find_model, model or [])}
-    adata = labelled_screen(screen, perturbation_key, control=control, sep=sep, guide_table=guide_table)
-    keys = ScreenKeys(layer=layer, batch_key=batch_key, cell_type_key=cell_type_key)
-    used = log_layer(adata, keys, target_sum=target_sum, library_size_key=library_size_key)
-    columns: dict[str, Any] = {"layer": used, "batch_key": batch_key, "cell_type_key": cell_type_key}
-    show_checks(adata, **columns)
+    columns: dict[str, Any] = {"batch_key": batch_key, "cell_type_key": cell_type_key}
+    adata, used = prepared_screen(
+        screen, perturbation_key, ScreenKeys(layer=layer, **columns), control=control, sep=sep,
+        guide_table=guide_table, target_sum=target_sum, library_size_key=library_size_key,
+    )  # fmt: skip
     from scperturb_modules import baselines, tl  # slow to import: wrong input is answered before
 
     if models:
@@ -96,6 +96,7 @@ def benchmark(
         n_boot=n_boot,
         n_top_genes=n_top_genes,
         n_jobs=jobs,
+        layer=used,
         **columns,
     )
     write_results(board, out)

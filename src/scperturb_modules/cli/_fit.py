@@ -13,7 +13,7 @@ from scperturb_modules.cli import _options as option
 from scperturb_modules.cli._input import read_priors, require_file
 from scperturb_modules.cli._models import check_model_folder, find_model
 from scperturb_modules.cli._output import InputError, working
-from scperturb_modules.cli._prepare import labelled_screen, log_layer, show_checks
+from scperturb_modules.cli._prepare import prepared_screen
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -61,10 +61,9 @@ def fit(
     from scperturb_modules.train import is_first_process, require_device
 
     require_device(accelerator, asked_devices)
-    adata = labelled_screen(screen, perturbation_key, control=control, sep=sep, guide_table=guide_table)
-    columns = {"batch_key": batch_key, "cell_type_key": cell_type_key, "split_key": split_key}
-    used = log_layer(adata, ScreenKeys(layer=layer, **columns))  # type: ignore[arg-type]
-    show_checks(adata, layer=used, **columns)
+    columns: dict[str, Any] = {"batch_key": batch_key, "cell_type_key": cell_type_key, "split_key": split_key}
+    keys = ScreenKeys(layer=layer, **columns)
+    adata, used = prepared_screen(screen, perturbation_key, keys, control=control, sep=sep, guide_table=guide_table)
     _tell_split(adata, split_key)
     cls.setup_anndata(adata, layer=used, **columns)
     settings: dict[str, Any] = {} if members is None else {"n_members": members}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,26 @@ from scperturb_modules.cli._output import InputError, working
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+
+def prepared_screen(
+    path: Path,
+    perturbation_key: str,
+    keys: ScreenKeys,
+    *,
+    control: list[str] | None,
+    sep: str | None,
+    guide_table: Path | None,
+    **normalize: Any,
+) -> tuple[AnnData, str | None]:
+    """A screen that can be used, and the layer with its log1p values (None: X); a screen that cannot ends the command.
+
+    ``keys`` says which columns and layer of the file hold what, ``normalize`` goes to :func:`log_layer`.
+    """
+    adata = labelled_screen(path, perturbation_key, control=control, sep=sep, guide_table=guide_table)
+    used = log_layer(adata, keys, **normalize)
+    _show_checks(adata, replace(keys, layer=used))
+    return adata, used
 
 
 def labelled_screen(
@@ -52,10 +73,10 @@ def log_layer(adata: AnnData, keys: ScreenKeys, **normalize: Any) -> str | None:
     return None
 
 
-def show_checks(adata: AnnData, **keys: Any) -> None:
+def _show_checks(adata: AnnData, keys: ScreenKeys) -> None:
     """Print what ``spm.pp.validate`` finds; its errors end the command."""
     from scperturb_modules import pp
 
     with working("Checking"):
-        checks = pp.validate(adata, **keys)
+        checks = pp.validate(adata, **vars(keys))
     typer.echo(pp.format_checks(checks))

@@ -6,7 +6,7 @@ import typer
 
 from scperturb_modules._keys import ScreenKeys
 from scperturb_modules.cli import _options as option
-from scperturb_modules.cli._prepare import labelled_screen, log_layer, show_checks
+from scperturb_modules.cli._prepare import prepared_screen
 
 
 def validate(
@@ -23,9 +23,7 @@ def validate(
 
     Nothing is written. Exit code 0: the screen can be used as it is; 2: it cannot, and the text says why.
     """
-    adata = labelled_screen(screen, perturbation_key, control=control, sep=sep, guide_table=guide_table)
     keys = ScreenKeys(layer=layer, batch_key=batch_key, cell_type_key=cell_type_key)
-    used = log_layer(adata, keys)
-    show_checks(adata, layer=used, batch_key=batch_key, cell_type_key=cell_type_key)
+    adata, _ = prepared_screen(screen, perturbation_key, keys, control=control, sep=sep, guide_table=guide_table)
     conditions = adata.obs["perturbation"].nunique() - 1
     typer.echo(f"{screen} can be used: {adata.n_obs} cells, {adata.n_vars} genes, {conditions} perturbed conditions.")

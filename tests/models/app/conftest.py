@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -18,36 +17,19 @@ from scperturb_modules.models.app._settings import settings_of
 TESTS = Path(__file__).resolve().parents[2]
 
 
-def _loaded(name, path):
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(scope="session")
+def slow(load_file):
+    return load_file(Path(__file__).with_name("slow.py"))
 
 
 @pytest.fixture(scope="session")
-def slow():
-    return _loaded("scperturb_slow_app", Path(__file__).with_name("slow.py"))
-
-
-@pytest.fixture(scope="session")
-def slow_graph():
-    return _loaded("scperturb_slow_graph", TESTS / "nn" / "slow.py")
-
-
-@pytest.fixture
-def float64():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+def slow_graph(load_file):
+    return load_file(TESTS / "nn" / "slow.py")
 
 
 @pytest.fixture(autouse=True)
-def seeded():
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
+def always_seeded(seeded):
+    """Weights are drawn in nearly every test."""
 
 
 def tool(**settings):
@@ -146,9 +128,9 @@ def no_dropout():
 
 
 @pytest.fixture(scope="session")
-def make_training():
+def make_training(load_file):
     """A training pseudobulk with given changes: name of row -> (G,) vector."""
-    return _loaded("scperturb_trainings", TESTS / "baselines" / "conftest.py").build_training
+    return load_file(TESTS / "baselines" / "conftest.py").build_training
 
 
 HELD_OUT = ("G12", "G49", "G02+G10", "G10+G21", "G12+G70", "G29+G49", "G12+G49")

@@ -17,7 +17,7 @@ PINNED := $(if $(IS_311),-c constraints.txt,)
 # the tests run side by side: one thread each, or they fight for the cores
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install demo test test-full lint docs bench-real bench-full bench-app bench-speed clean
+.PHONY: help install demo test test-full lint docs bench-real bench-full bench-app bench-priors bench-speed clean
 
 help:  ## list what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,9 @@ bench-full: install  ## leaderboards of the published screens with all cells, in
 
 bench-app: install  ## what APP is worth on simulated screens; fits are kept in results/app, so that it can go on
 	$(ONE_THREAD) $(BIN)/python benchmarks/app/main.py
+
+bench-priors: install  ## what each source of prior knowledge tells of unmeasured singles, under docs/benchmarks/
+	$(ONE_THREAD) $(BIN)/python benchmarks/priors.py
 
 bench-speed: install  ## times of pseudobulk, of every baseline and of APP
 	$(BIN)/python benchmarks/speed/pseudobulk.py

@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 from scperturb_modules._errors import DataError, name_some
 from scperturb_modules.priors._edge_columns import SOURCE, TARGET, WEIGHT
 from scperturb_modules.priors._edge_rows import (
+    SIGN_OF_MODE,
     edge_rows,
     find_column,
     network_of,
     numbers_of,
     provenance,
+    read_edges,
     rows_among,
     table_name,
 )
 from scperturb_modules.priors._graph import GeneGraph
 from scperturb_modules.priors._identifiers import GeneNames
-from scperturb_modules.priors._read import Table, read_table
+from scperturb_modules.priors._read import Table
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +48,6 @@ _SCORES = ("weight", "combined_score", "score")
 _NUMBERS = ("mor", "weight")
 _MODES = ("mode",)
 _LEVELS = ("confidence", "level", "dorothea_level")
-_SIGN_OF_MODE = {"activation": 1.0, "repression": -1.0}
 
 
 def interactions(
@@ -68,7 +69,8 @@ def interactions(
     edges
         A table, or the path of one, with a row per edge. The genes stand in ``source`` and ``target``, or in columns
         that a public table has in their place: ``gene_a``/``gene_b``, ``protein1``/``protein2``,
-        ``source_genesymbol``/``target_genesymbol``, ``from``/``to`` and the like, in any letter case.
+        ``source_genesymbol``/``target_genesymbol``, ``from``/``to`` and the like, in any letter case. Files without a
+        header, as of hu.MAP, hold two genes a line, or two genes and a weight.
     genes
         The user's genes, for example ``adata.var_names``; None: all of the table.
     name
@@ -83,10 +85,11 @@ def interactions(
     version
         Of the database.
     names
-        Other names of genes; see :meth:`GeneNames.from_tables`.
+        Other names of genes; see :meth:`GeneNames.from_tables`. STRING's ids need its table of names.
     keep_others
-        Keep genes of the source that are not among ``genes``, under the source's names: ways between your genes lead
-        through them, which :class:`spm.baselines.NearestPrior` and :func:`fuse` use.
+        Keep genes of the source that are not among ``genes``, under the symbols that ``names`` has for them, else the
+        source's: ways between your genes lead through them, which :class:`spm.baselines.NearestPrior` and
+        :func:`fuse` use.
 
     Returns
     -------
@@ -118,7 +121,7 @@ def interactions(
     (GeneGraph('interactions', 3 genes, 1 edge, undirected), ('C',), array([0.9]))
     """
     what = table_name(name, edges, "interactions")
-    table = read_table(edges, {} if score is None else {score: ()}, what=what)
+    table = read_edges(edges, _ENDS, score=score, what=what)
     attrs = provenance(table, edges, version=version, derived_from="protein interactions")
     column = score if score is not None else find_column(table, _SCORES)
     strength = np.ones(len(table)) if column is None else numbers_of(table, column)
@@ -152,7 +155,8 @@ def regulons(
     edges
         A table, or the path of one, with a row per edge: ``tf`` and ``target`` (or ``source`` and ``target``, or
         OmniPath's columns of symbols). How a factor acts stands in ``mor`` or ``weight`` (a number whose sign counts,
-        0 where it is not known), or in ``mode`` (``Activation``, ``Repression`` or anything else: not known).
+        0 where it is not known), or in ``mode`` (``Activation``, ``Repression`` or anything else: not known). TRRUST's
+        own file, without a header, is read too.
     genes
         The user's genes; None: all of the table.
     name
@@ -168,8 +172,9 @@ def regulons(
     names
         Other names of genes; see :meth:`GeneNames.from_tables`.
     keep_others
-        Keep genes of the source that are not among ``genes``, under the source's names: ways between your genes lead
-        through them, which :class:`spm.baselines.NearestPrior` and :func:`fuse` use.
+        Keep genes of the source that are not among ``genes``, under the symbols that ``names`` has for them, else the
+        source's: ways between your genes lead through them, which :class:`spm.baselines.NearestPrior` and
+        :func:`fuse` use.
 
     Returns
     -------
@@ -202,7 +207,7 @@ def regulons(
     (('C',), 1, 1)
     """
     what = table_name(name, edges, "regulons")
-    table = read_table(edges, {}, what=what)
+    table = read_edges(edges, _REGULON_ENDS, what=what)
     attrs = provenance(table, edges, version=version, derived_from="regulons")
     if levels is not None:
         attrs["levels"] = list(levels)
@@ -260,7 +265,7 @@ def _sizes_and_signs(table: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[
     value = np.zeros(len(table)) if number is None else numbers_of(table, number)
     sign = np.asarray(np.sign(value), dtype=np.float64)
     if mode is not None:
-        signs = table[mode].astype(str).str.lower().map(_SIGN_OF_MODE).fillna(0.0)
+        signs = table[mode].astype(str).str.lower().map(SIGN_OF_MODE).fillna(0.0)
         sign = np.asarray(signs, dtype=np.float64)
     return np.where(value == 0, 1.0, np.abs(value)), sign
 

@@ -6,8 +6,9 @@ import gzip
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import pandas as pd
 
@@ -15,7 +16,7 @@ from scperturb_modules._errors import DataError, name_some
 
 T = TypeVar("T")
 Table: TypeAlias = pd.DataFrame | str | os.PathLike[str]
-"""A table, or the path of one (CSV where its name says so, else tab-separated; may be compressed)."""
+"""A table, or the path of one: CSV, or separated by tabs or blanks; may be compressed."""
 
 
 def read_file(path: str | os.PathLike[str], read: Callable[[Path], T], *, what: str) -> T:
@@ -43,7 +44,9 @@ def read_file(path: str | os.PathLike[str], read: Callable[[Path], T], *, what: 
         raise DataError(f"{what}: {os.fspath(path)!r} cannot be read as a table ({error}).") from error
 
 
-def read_table(table: Table, columns: Mapping[str, Sequence[str]], *, what: str) -> pd.DataFrame:
+def read_table(
+    table: Table, columns: Mapping[str, Sequence[str]], *, what: str, header: Sequence[str] | None = None
+) -> pd.DataFrame:
     """Read a table and give its columns their names here.
 
     Parameters
@@ -54,6 +57,8 @@ def read_table(table: Table, columns: Mapping[str, Sequence[str]], *, what: str)
         The names needed, each with the names it may have in the table, the first found counts.
     what
         For messages, for example ``"GO annotations"``.
+    header
+        Names of all columns of a file whose first line has none.
 
     Returns
     -------
@@ -67,7 +72,8 @@ def read_table(table: Table, columns: Mapping[str, Sequence[str]], *, what: str)
     DataError
         The file is damaged, or a column is absent.
     """
-    frame = table if isinstance(table, pd.DataFrame) else read_file(table, _read, what=what)
+    named: dict[str, Any] = {} if header is None else {"header": None, "names": list(header)}
+    frame = table if isinstance(table, pd.DataFrame) else read_file(table, partial(_read, **named), what=what)
     found = {
         name: next((one for one in (name, *others) if one in frame.columns), None) for name, others in columns.items()
     }
@@ -80,7 +86,23 @@ def read_table(table: Table, columns: Mapping[str, Sequence[str]], *, what: str)
     return frame.rename(columns={column: name for name, column in found.items() if column is not None})
 
 
-def _read(path: Path) -> pd.DataFrame:
-    separator = "," if ".csv" in path.suffixes else "\t"
+def first_line(path: str | os.PathLike[str], *, what: str) -> list[str]:
+    """The fields of the first line of a file, whether they are names of columns or not; errors of `read_table`."""
+    line = read_file(path, partial(_read, header=None, nrows=1, dtype=str), what=what)
+    return [str(text) for text in line.iloc[0]]
+
+
+def _read(path: Path, **how: Any) -> pd.DataFrame:
     # "NA" and "nan" are gene symbols too
-    return pd.read_csv(path, sep=separator, keep_default_na=False, na_values=[""], low_memory=False)
+    return pd.read_csv(path, sep=_separator(path), keep_default_na=False, na_values=[""], low_memory=False, **how)
+
+
+def _separator(path: Path) -> str:
+    """Comma where the name says CSV; else what stands in the first line: tabs, or commas, or blanks alone."""
+    if ".csv" in path.suffixes:
+        return ","
+    fields = pd.read_csv(path, sep="\t", nrows=0).columns
+    line = str(fields[0]).strip()
+    if len(fields) > 1 or not {",", " "} & set(line):
+        return "\t"
+    return "," if "," in line else r"\s+"

@@ -182,7 +182,7 @@ MOUSE = [f"Gene{i}" for i in range(40)]
         (ENSEMBL, HUMAN, r"GO: 0 of 40 .* look like Ensembl ids, .* human symbols: pass names=spm\.priors\.GeneNames"),
         (HUMAN, ENSEMBL, r"look like human symbols, those of the source like Ensembl ids: pass names="),
         ([str(i) for i in range(9)], HUMAN, r"0 of 9 .* look like Entrez ids, .* pass names="),
-        (HUMAN, [f"9606.ENSP{i:011d}" for i in range(9)], r"the source like Ensembl protein ids: translate the prot"),
+        (HUMAN, [f"9606.ENSP{i:011d}" for i in range(9)], r"source like Ensembl protein ids: pass names=.*string_info"),
         (MOUSE, HUMAN, r"look like mouse symbols, those of the source like human symbols: map orthologs first"),
         (HUMAN, MOUSE, r"look like human symbols, those of the source like mouse symbols: map orthologs first"),
         ([*MOUSE, "GENE1"], HUMAN, r"GO: 1 of 41 genes found; .* mouse symbols"),

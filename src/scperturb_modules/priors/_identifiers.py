@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
@@ -13,19 +14,12 @@ import pandas as pd
 
 from scperturb_modules._errors import DataError, name_some
 from scperturb_modules.priors._name_kinds import other_kind
-from scperturb_modules.priors._read import Table, read_table
+from scperturb_modules.priors._name_tables import NameTable, read_aliases, read_ids, without_version
+from scperturb_modules.priors._read import Table
 
 logger = logging.getLogger(__name__)
 
 Names: TypeAlias = Mapping[str, tuple[str, ...]]
-
-_SYMBOL = ("gene_symbol", "hgnc_symbol", "gene_name", "Gene name")
-_ID_COLUMNS = {
-    "ensembl": ("ensembl", "ensembl_gene_id", "ensembl_id", "gene_ids", "gene_id", "Gene stable ID"),
-    "entrez": ("entrez", "entrez_id", "entrezgene_id", "NCBI gene (formerly Entrezgene) ID"),
-    "alias": ("alias_symbol", "prev_symbol"),
-}
-"""Columns of a table of ids that give other names, several of them joined by a bar."""
 
 _FEW = 0.05
 """With less than this share of the genes found, names of another kind are an error."""
@@ -33,7 +27,7 @@ _FEW = 0.05
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GeneNames:
-    """Other names of genes: aliases, earlier symbols, Ensembl and Entrez ids; made by :meth:`from_tables`.
+    """Other names of genes: aliases, earlier symbols, Ensembl, STRING and Entrez ids; made by :meth:`from_tables`.
 
     A name is compared as it is written, letter case included; of Ensembl ids the version is not read. A current
     symbol stands for itself, even where it is also an alias of other genes.
@@ -43,7 +37,7 @@ class GeneNames:
     symbols
         Current symbols.
     aliases, ensembl, entrez
-        Each other name, to the sorted current symbols that it may stand for.
+        Each other name, to the sorted current symbols that it may stand for. STRING's ids are among ``ensembl``.
     """
 
     symbols: frozenset[str] = frozenset()
@@ -52,7 +46,7 @@ class GeneNames:
     entrez: Names = field(default_factory=dict)
 
     @classmethod
-    def from_tables(cls, ids: Table | None = None, aliases: Table | None = None) -> GeneNames:
+    def from_tables(cls, ids: Table | Sequence[Table] | None = None, aliases: Table | None = None) -> GeneNames:
         """Read tables of names.
 
         Parameters
@@ -60,7 +54,9 @@ class GeneNames:
         ids
             A row per gene: ``symbol`` and at least one of ``ensembl``, ``entrez``, ``alias_symbol`` and
             ``prev_symbol``; several names in one field are joined by ``|``. The complete set of HGNC, BioMart's gene
-            table and the ``var`` of 10x data (with its index as ``symbol``) are read with the columns they have.
+            table, STRING's ``protein.info`` and the ``var`` of 10x data (with its index as ``symbol``) are read with
+            the columns they have. Of several tables in a list, symbols of a later one are looked up among the
+            names of those before it.
         aliases
             A row per alias: ``alias``, ``symbol``. An alias may stand for several symbols.
 
@@ -80,27 +76,16 @@ class GeneNames:
         >>> names.candidates("ENSG00000081237.22"), names.candidates("SEPT2")
         (('PTPRC',), ('SEPTIN2', 'SEPTIN6'))
         """
-        if ids is None and aliases is None:
-            raise DataError("GeneNames.from_tables needs a table of ids, a table of aliases, or both.")
-        symbols: set[str] = set()
-        meant: dict[str, dict[str, set[str]]] = {kind: {} for kind in _ID_COLUMNS}
-        if ids is not None:
-            table = read_table(ids, {"symbol": _SYMBOL}, what="gene ids")
-            there = [(kind, one) for kind, columns in _ID_COLUMNS.items() for one in columns if one in table.columns]
-            if not there:
-                raise DataError(
-                    "gene ids: no column 'ensembl', 'entrez', 'alias_symbol' or 'prev_symbol'; the columns are "
-                    f"{name_some(table.columns, most=12)}."
-                )
-            symbols.update(table["symbol"].dropna().astype(str))
-            for kind, column in there:
-                _collect(table, column, meant[kind])
+        tables = [ids] if isinstance(ids, (pd.DataFrame, str, os.PathLike)) else ids or []
+        read = [read_ids(table) for table in tables]
         if aliases is not None:
-            table = read_table(aliases, {"alias": (), "symbol": _SYMBOL}, what="gene aliases")
-            symbols.update(table["symbol"].dropna().astype(str))
-            _collect(table, "alias", meant["alias"])
-        ready = {kind: {name: tuple(sorted(each)) for name, each in table.items()} for kind, table in meant.items()}
-        return cls(frozenset(symbols), ready["alias"], ready["ensembl"], ready["entrez"])
+            read.append(read_aliases(aliases))
+        if not read:
+            raise DataError("GeneNames.from_tables needs a table of ids, a table of aliases, or both.")
+        names = cls()
+        for table in read:
+            names = names._with(table)
+        return names
 
     def candidates(self, gene: str) -> tuple[str, ...]:
         """Current symbols that a name may stand for, sorted; empty where it is unknown."""
@@ -143,6 +128,16 @@ class GeneNames:
         counts = (f"{len(table)} {kind}" for kind, table in numbers.items())
         return f"GeneNames({len(self.symbols)} symbols, {', '.join(counts)})"
 
+    def _with(self, table: NameTable) -> GeneNames:
+        """Also the names of one more table, whose symbols may be other names here."""
+        current = {symbol: name for name, symbol in _by_current_name(table.symbols, self).items()}
+        meant = {kind: {name: set(each) for name, each in getattr(self, kind).items()} for kind in table.pairs}
+        for kind, pairs in table.pairs.items():
+            for name, symbol in pairs:
+                meant[kind].setdefault(name, set()).add(current[symbol])
+        ready = {kind: {name: tuple(sorted(each)) for name, each in names.items()} for kind, names in meant.items()}
+        return replace(self, symbols=self.symbols.union(current.values()), **ready)
+
     def _row(self, gene: str) -> tuple[str, str, str, str]:
         how, candidates = self._look_up(gene)
         if len(candidates) == 1:
@@ -154,7 +149,7 @@ class GeneNames:
     def _look_up(self, gene: str) -> tuple[str, tuple[str, ...]]:
         if gene in self.symbols:
             return "symbol", (gene,)
-        name = _without_version(gene)
+        name = without_version(gene)
         for how, table in (("ensembl", self.ensembl), ("entrez", self.entrez), ("alias", self.aliases)):
             if name in table:
                 return how, table[name]
@@ -184,7 +179,7 @@ def find_genes(
     Parameters
     ----------
     genes
-        Names as the user has them, for example ``adata.var_names``; None: all of the source.
+        Names as the user has them, for example ``adata.var_names``; None: all of the source, as with ``keep_others``.
     known
         Symbols of the source, or ids that ``names`` translates.
     what
@@ -192,7 +187,8 @@ def find_genes(
     names
         Other names of genes; without, only equal names are the same gene.
     keep_others
-        Add the genes of the source that were not asked for, under the names that they have there.
+        Add the genes of the source that were not asked for: under the one symbol that ``names`` has for them, where no
+        other gene has it, else under the name that they have in the source.
 
     Returns
     -------
@@ -214,7 +210,7 @@ def find_genes(
     """
     symbols = set(known)
     if genes is None:
-        return {symbol: symbol for symbol in sorted(symbols)}
+        return _by_current_name(symbols, names or GeneNames())
     wanted = list(dict.fromkeys(str(gene) for gene in genes))
     found = {gene: gene for gene in wanted if gene in symbols}
     if names is not None:
@@ -232,9 +228,18 @@ def find_genes(
     in_order = {gene: found[gene] for gene in wanted if gene in found}
     if not keep_others:
         return in_order
-    # a name of the user that means another symbol here is not free for a gene of that name
-    others = sorted(symbols.difference(in_order.values(), in_order))
-    return in_order | {symbol: symbol for symbol in others}
+    others = symbols.difference(in_order.values())
+    return in_order | _by_current_name(others, names or GeneNames(), symbols.union(wanted))
+
+
+def _by_current_name(symbols: Collection[str], names: GeneNames, taken: Collection[str] = ()) -> dict[str, str]:
+    """Symbols or ids of a source by their current symbols where these are certain and not taken, else by themselves."""
+    candidates = {symbol: names.candidates(symbol) for symbol in sorted(symbols)}
+    users = Counter(found[0] for found in candidates.values() if len(found) == 1)
+    free = {name for name, n in users.items() if n == 1}.difference(taken)
+    return {
+        found[0] if len(found) == 1 and found[0] in free else symbol: symbol for symbol, found in candidates.items()
+    }
 
 
 def _other_names(
@@ -269,19 +274,6 @@ def _other_names(
             *(what, len(doubtful), name_some(doubtful, most=12)),
         )
     return found
-
-
-def _collect(table: pd.DataFrame, column: str, meant: dict[str, set[str]]) -> None:
-    """Add the symbols that each name of a column stands for; names in one field are joined by a bar."""
-    # whole numbers with gaps are read as floats: 5788.0 is the id 5788
-    rows = table[[column, "symbol"]].dropna().convert_dtypes().astype(str)
-    for joined, symbol in zip(rows[column], rows["symbol"], strict=True):
-        for name in filter(None, map(str.strip, joined.split("|"))):
-            meant.setdefault(_without_version(name), set()).add(symbol)
-
-
-def _without_version(name: str) -> str:
-    return name.partition(".")[0] if name.startswith("ENS") else name
 
 
 def _folded(name: str) -> str:

@@ -24,7 +24,10 @@ def other_kind(genes: Collection[str], symbols: Collection[str]) -> str:
         return ""
     said = f"The genes look like {mine}, those of the source like {theirs}: "
     if "Ensembl protein ids" in (mine, theirs):
-        return said + "translate the proteins to gene symbols first (for STRING by its table protein.info)."
+        return (
+            said + "pass names=spm.priors.GeneNames.from_tables(ids=...), a table of symbols and protein ids such as "
+            'spm.priors.download("string_info").'
+        )
     if any(kind in ("Ensembl ids", "Entrez ids") for kind in (mine, theirs)):
         return said + "pass names=spm.priors.GeneNames.from_tables(ids=...), a table of symbols and ids."
     if "mouse symbols" in (mine, theirs):

@@ -149,7 +149,7 @@ def test_inflated_predictions_are_called_out(screen, model_class):
 
 def test_a_board_without_the_bar_says_what_to_add(screen):
     board = spm.tl.benchmark(screen, [spm.baselines.MatchingMean], **CALL)
-    assert board.verdict().startswith("No bar on pair_2of2: none of NoChange, MeanShift, Additive")
+    assert board.verdict().startswith("No bar on pair_2of2: none of NoChange, MeanShift, MeanFitted, Additive")
     assert board.room()["room"].isna().all()
 
 

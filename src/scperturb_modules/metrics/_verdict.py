@@ -13,7 +13,7 @@ from scperturb_modules.metrics._statistics import Gain
 
 Word = Literal["beats", "no better", "worse", "cannot tell", "shrinkage only"]
 
-_EVERYWHERE = ("NoChange", "MeanShift")
+_EVERYWHERE = ("NoChange", "MeanShift", "MeanFitted")
 _GENE_UNSEEN = (*_EVERYWHERE, "Additive", "NearestPrior")
 
 MANDATORY: dict[str, tuple[str, ...]] = {
@@ -28,7 +28,7 @@ MANDATORY: dict[str, tuple[str, ...]] = {
 """The baselines that a model must beat, each of them, in a regime.
 
 Beating every one at 5 % needs no correction for their number (an intersection-union test). No change and the mean
-shift stand everywhere: on weak screens they are the strongest, and beating a sum that is worse than them means nothing.
+shift, plain and times a fitted factor, stand everywhere: on weak screens they are the strongest, and beating a sum that is worse than them means nothing.
 """
 
 ENOUGH_ROOM = 0.2

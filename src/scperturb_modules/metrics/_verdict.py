@@ -28,7 +28,8 @@ MANDATORY: dict[str, tuple[str, ...]] = {
 """The baselines that a model must beat, each of them, in a regime.
 
 Beating every one at 5 % needs no correction for their number (an intersection-union test). No change and the mean
-shift, plain and times a fitted factor, stand everywhere: on weak screens they are the strongest, and beating a sum that is worse than them means nothing.
+shift, plain and times a fitted factor, stand everywhere: on weak screens they are the strongest, and beating a sum that
+is worse than them means nothing.
 """
 
 ENOUGH_ROOM = 0.2

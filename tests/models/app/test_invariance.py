@@ -40,6 +40,14 @@ def test_a_row_alone_is_the_row_among_a_hundred(app, position):
         np.testing.assert_array_equal(together[name].obsm["attention"][0], attention)
 
 
+def test_attention_of_a_row_alone_is_that_among_others_with_many_members(app_screen, fit):
+    """Sums over five members and more run in another order at other places of a table."""
+    model = fit(app_screen, max_epochs=1, n_members=5)
+    together = model.get_attention(hundred())
+    for name in together.index[:3]:
+        np.testing.assert_array_equal(model.get_attention([name]).to_numpy()[0], together.loc[name])
+
+
 def test_rows_of_many_genes_do_not_change_the_others(app):
     names = ["G12", "G02+G10", "G12+G49"]
     for wide in ("G02+G10+G24", "+".join(MANY)):

@@ -228,7 +228,7 @@ class APP(PerturbationModel):
         if self.module.attention is None:
             return
         _, attention = self._run(self._batch(self._arrays, np.array([row])) for row in range(len(self.data.rows)))
-        self.attention_tv = total_variation(attention.mean(dim=0))
+        self.attention_tv = total_variation(torch.stack([mean for mean, _ in attention]))
         if self.attention_tv < keys.LOW_ATTENTION_TV and self.settings.attention == "all":
             warnings.warn(
                 f"APP: attention hardly depends on the perturbation (TV = {self.attention_tv:.3f}); do not read it as "
@@ -250,11 +250,11 @@ class APP(PerturbationModel):
         device = self.module.device  # looked up once: scvi-tools walks over all parameters for it
         return {name: torch.as_tensor(values[rows], device=device) for name, values in arrays.items()}
 
-    def _run(self, batches: Iterable[dict[str, torch.Tensor]]) -> tuple[NDArray[np.float64], torch.Tensor]:
-        """Mean residual (P, G) and attention (M, P, N) of the members that saw everything.
+    def _run(self, batches: Iterable[dict[str, torch.Tensor]]) -> tuple[NDArray[np.float64], list[torch.Tensor]]:
+        """Mean residual (P, G), and of each row attention (2, N), mean and standard deviation over members.
 
-        Of P batches of one row each: among others, a row's last bits depend on its place and on how many genes they
-        have, even in batches of one size.
+        Of the members that saw everything, and of P batches of one row each: among others, a row's last bits depend on
+        its place and on how many genes they have, even in batches of one size.
         """
         module = self._members_only()
         residual, attention = [], []
@@ -263,8 +263,9 @@ class APP(PerturbationModel):
                 answer = module.respond(module.read(batch)[0])
             residual.append((answer.gate[..., None] * answer.residual).double().mean(dim=0).cpu().numpy())
             if answer.attention is not None:
-                attention.append(answer.attention)
-        return np.concatenate(residual), torch.cat(attention, dim=1) if attention else torch.empty(0)
+                of_row = answer.attention[:, 0]
+                attention.append(torch.stack([of_row.mean(dim=0), of_row.std(dim=0, correction=0)]))
+        return np.concatenate(residual), attention
 
     def _members_only(self) -> AppModule:
         """The module without the fold members, which predict nothing but what they left out."""
@@ -302,12 +303,10 @@ class APP(PerturbationModel):
             said.append(TOO_FEW)
         return ";".join(dict.fromkeys(said))
 
-    def _attention_record(self, attention: torch.Tensor) -> dict[str, Any]:
+    def _attention_record(self, attention: Sequence[torch.Tensor]) -> dict[str, Any]:
+        mean, sd = torch.stack(list(attention), dim=1).cpu().numpy()
         return {
-            "obsm": {
-                keys.ATTENTION: attention.mean(dim=0).cpu().numpy(),
-                keys.ATTENTION_SD: attention.std(dim=0, correction=0).cpu().numpy(),
-            },
+            "obsm": {keys.ATTENTION: mean, keys.ATTENTION_SD: sd},
             "tables": {
                 keys.ATTENTION_NODES: np.array(self.nodes.names, dtype=str),
                 keys.ATTENTION_TV: float(self.attention_tv or 0.0),

@@ -42,7 +42,7 @@ class PathwayMask:
 
     genes: tuple[str, ...]
     matrix: sparse.csr_array
-    status: NDArray[np.str_]
+    status: np.ndarray
     n_pathways: int
     n_dropped: int
 

@@ -66,10 +66,11 @@ bench-app: install  ## what APP is worth on simulated screens; fits are kept in 
 bench-priors: install  ## what each source of prior knowledge tells of unmeasured singles, under docs/benchmarks/
 	$(ONE_THREAD) $(BIN)/python benchmarks/priors.py
 
-bench-speed: install  ## times of pseudobulk, of every baseline and of APP
+bench-speed: install  ## times of pseudobulk, of every baseline, of APP and of the builders of priors
 	$(BIN)/python benchmarks/speed/pseudobulk.py
 	$(BIN)/python benchmarks/speed/baselines.py
 	$(BIN)/python benchmarks/speed/app.py
+	$(BIN)/python benchmarks/speed/priors.py
 
 clean:  ## remove what make made
 	rm -rf $(VENV) build dist docs/_build docs/api/generated .pytest_cache .mypy_cache .ruff_cache

@@ -39,8 +39,8 @@ class FusedPrior:
     fusion
         What was learned, or equal weights.
     attrs
-        ``derived_from``, and with effects ``cells``: which conditions they are, so that ``spm.pp.check_leakage`` finds
-        a prior that was fitted to what is tested.
+        ``derived_from``, and ``cells`` where effects or a source are of the screen: which conditions they are, so that
+        ``spm.pp.check_leakage`` finds a prior that was fitted to what is tested.
     """
 
     name: str
@@ -192,7 +192,7 @@ def fuse(
             SourceFit(one, next(iter(source.views)), 1, 1.0, 1.0, 1.0 / len(sources), np.nan)
             for one, source in sources.items()
         )
-        return FusedPrior(name, sources, Fusion(0.0, 0.0, fits), {"derived_from": _origins(sources)})
+        return FusedPrior(name, sources, Fusion(0.0, 0.0, fits), _provenance(sources))
     genes, changes, rows = _singles(effects)
     drawn = learnt_from(len(genes), seed=seed)
     chosen = tuple(genes[i] for i in drawn)
@@ -207,12 +207,21 @@ def fuse(
             f"{MIN_SINGLES} are needed. spm.priors.coverage(adata, priors) lists them."
         )
     fusion = learn(similar, changes[drawn] @ changes[drawn].T, chosen)
-    record = {"conditions": sorted(rows), "n_evaluation_controls": 0}
-    return FusedPrior(name, sources, fusion, {"derived_from": "training singles of this screen", "cells": record})
+    return FusedPrior(name, sources, fusion, _provenance(sources, rows))
 
 
-def _origins(sources: Mapping[str, PriorSource]) -> str:
-    return ", ".join(str(source.prior.attrs.get("derived_from", name)) for name, source in sources.items())
+def _provenance(sources: Mapping[str, PriorSource], rows: Sequence[str] = ()) -> dict[str, Any]:
+    """What the result was made from: cells of the screen in any source are cells in it."""
+    said = {name: source.prior.attrs for name, source in sources.items()}
+    origins = [str(attrs.get("derived_from", name)) for name, attrs in said.items()]
+    from_screens = [one for one in ("same_screen", "same_line_other_screen") if one in origins]
+    attrs: dict[str, Any] = {"derived_from": from_screens[0] if from_screens else ", ".join(origins)}
+    records = [attrs["cells"] for attrs in said.values() if "cells" in attrs]
+    if rows or records:
+        used = set(rows).union(*(map(str, record.get("conditions", ())) for record in records))
+        n_controls = sum(int(record.get("n_evaluation_controls", 0)) for record in records)
+        attrs["cells"] = {"conditions": sorted(used), "n_evaluation_controls": n_controls}
+    return attrs
 
 
 def _singles(effects: AnnData | pd.DataFrame) -> tuple[tuple[str, ...], Array, list[str]]:

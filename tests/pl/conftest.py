@@ -10,6 +10,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def close_figures():
+    plt.close("all")  # examples of docstrings leave theirs open
     yield
     plt.close("all")
 

@@ -97,6 +97,15 @@ def test_the_callers_session_is_left_alone(toy):
     assert session() == before
 
 
+@pytest.fixture
+def interruptible():
+    """Where tests run in the background, the shell has them ignore interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_stays_one_and_the_next_one_works(toy):
     class Key(toy.PowerCut):
         def on_train_batch_start(self, trainer, *args):

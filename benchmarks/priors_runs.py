@@ -84,25 +84,21 @@ SCREENS: Mapping[str, Screen] = {
 def knowledge(targets: Iterable[str]) -> dict[str, Any]:
     """Each source with all of its genes, so that what is rare stays rare; targets keep the names that they have."""
     names = spm.priors.GeneNames.from_tables(FOLDER / "gene_ids.tsv.gz", FOLDER / "gene_alias.tsv.gz")
-    genes = names.symbols.difference(names.translate(targets)["symbol"]).union(targets)
+    whole = {"names": names, "keep_others": True}
     return {
         "GO": spm.priors.go_sets(
-            genes,
-            FOLDER / "go_gene2term.tsv.gz",
-            FOLDER / "go_terms.tsv.gz",
-            aspects=("BP", "MF", "CC"),
-            names=names,
+            targets, FOLDER / "go_gene2term.tsv.gz", FOLDER / "go_terms.tsv.gz", aspects=("BP", "MF", "CC"), **whole
         ),
         "Reactome": spm.priors.reactome(
-            genes, FOLDER / "reactome_pathways.gmt.gz", FOLDER / "reactome_pathway_relation.tsv.gz", names=names
+            targets, FOLDER / "reactome_pathways.gmt.gz", FOLDER / "reactome_pathway_relation.tsv.gz", **whole
         ),
-        "STRING": spm.priors.interactions(FOLDER / "string_v12_scored_no_textmining.tsv.gz", genes, names=names),
-        "hu.MAP": spm.priors.interactions(FOLDER / "humap_pairs.tsv.gz", genes, names=names),
-        "SIGNOR": spm.priors.interactions(FOLDER / "signor_pairs.tsv.gz", genes, directed=True, names=names),
-        "TRRUST": spm.priors.regulons(FOLDER / "trrust_human.tsv.gz", genes, names=names),
-        "DoRothEA": spm.priors.regulons(FOLDER / "dorothea_hs_ABCD.tsv.gz", genes, names=names),
-        "Hallmark": spm.priors.gene_sets(FOLDER / "msigdb_hallmark_v7.0.gmt.gz", genes, names=names),
-        "WikiPathways": spm.priors.gene_sets(FOLDER / "wikipathways_2019_human.gmt.gz", genes, names=names),
+        "STRING": spm.priors.interactions(FOLDER / "string_v12_scored_no_textmining.tsv.gz", targets, **whole),
+        "hu.MAP": spm.priors.interactions(FOLDER / "humap_pairs.tsv.gz", targets, **whole),
+        "SIGNOR": spm.priors.interactions(FOLDER / "signor_pairs.tsv.gz", targets, directed=True, **whole),
+        "TRRUST": spm.priors.regulons(FOLDER / "trrust_human.tsv.gz", targets, **whole),
+        "DoRothEA": spm.priors.regulons(FOLDER / "dorothea_hs_ABCD.tsv.gz", targets, **whole),
+        "Hallmark": spm.priors.gene_sets(FOLDER / "msigdb_hallmark_v7.0.gmt.gz", targets, **whole),
+        "WikiPathways": spm.priors.gene_sets(FOLDER / "wikipathways_2019_human.gmt.gz", targets, **whole),
     }
 
 

@@ -125,7 +125,7 @@ def page(found: Sequence[Spent], load: float) -> str:
     ]  # fmt: skip
     table = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in (head, ["---"] * len(head), *rows))
     return (
-        "# Speed of APP\n\nMade by `make bench-speed`; nothing here is edited by hand. A simulated screen of 224 "
+        "# Speed\n\n## APP\n\nMade by `make bench-speed`; nothing here is edited by hand. A simulated screen of 224 "
         f"conditions x 2,000 genes, one network, default settings otherwise; {torch.get_num_threads()} threads on "
         f"{os.cpu_count()} cores without a GPU. {load_in_words(load)}\n\n{table}\n\n"
         f"{last.n_members} members take {ratio:.1f} times as long as {first.n_members} (limit: {LIMIT_RATIO:.0f}): "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from scperturb_modules import _keys as keys
@@ -136,7 +137,6 @@ class Baseline(ABC):
         """Fit on the training pseudobulk."""
         self.fitted = {}
         self._data = TrainingData.from_pseudobulk(self.training)
-        self._embedding = fuse_tables({name: source.table for name, source in self.priors.items()})
         self._fit()
         self._is_trained = True
 
@@ -186,7 +186,7 @@ class Baseline(ABC):
 
     @abstractmethod
     def _fit(self) -> None:
-        """Learn from ``self._data`` and ``self._embedding``; record choices in ``self.fitted``."""
+        """Learn from ``self._data`` and the priors; record choices in ``self.fitted``."""
 
     @abstractmethod
     def _respond(self, genes: tuple[str, ...], context: str | None) -> Response:
@@ -202,6 +202,11 @@ class Baseline(ABC):
     def _status(self, genes: tuple[str, ...], response: Response) -> str:
         known = all(gene in self._data.known_genes or knows(self.priors, gene) for gene in genes)
         return response.status if known else UNKNOWN_GENE
+
+    @cached_property
+    def _embedding(self) -> Embedding | None:
+        """The tables of all priors side by side, for those that regress on them."""
+        return fuse_tables({name: source.table for name, source in self.priors.items()})
 
     def _require_embedding(self) -> Embedding:
         if self._embedding is None:

@@ -16,6 +16,7 @@ from scperturb_modules.baselines._prediction import NO_EMBEDDING, OK, Response, 
 from scperturb_modules.baselines._training import Array, Index, Source, TrainingData
 from scperturb_modules.priors import PriorSource, knows
 from scperturb_modules.priors._fusion import Fusion, Similar, learn, learnt_from, no_fusion
+from scperturb_modules.priors._prior_source import similarities
 from scperturb_modules.priors._profiles import Against
 
 
@@ -143,11 +144,7 @@ class Neighbours:
         """The singles to learn from, the inner products of their changes, and their similarities."""
         rows = learnt_from(len(self.genes), seed=self.seed)
         genes = tuple(self.genes[i] for i in rows)
-        similar = {
-            name: {view: Against(profiles, genes).similarity(genes) for view, profiles in prior.views.items()}
-            for name, prior in self.priors.items()
-        }
-        return rows, self.delta[rows] @ self.delta[rows].T, similar
+        return rows, self.delta[rows] @ self.delta[rows].T, similarities(self.priors, genes)
 
     def _learn(self, usable: Index) -> Fusion:
         """Learn from the usable singles alone."""

@@ -63,8 +63,7 @@ def possible_features(network: GeneGraph, components: Sequence[Index], n_feature
         return n_features
     if clip and n_features >= 1:
         return most
-    n_genes = int((network.degree > 0).sum())
-    raise DataError(f"n_features={n_features}, but the graph of {n_genes} genes has 1 to {most}.")
+    raise DataError(f"n_features={n_features}, but the graph of {len(network.connected)} genes has 1 to {most}.")
 
 
 def own_block(adjacency: sparse.csr_array, genes: Index) -> sparse.csr_array:
@@ -72,18 +71,23 @@ def own_block(adjacency: sparse.csr_array, genes: Index) -> sparse.csr_array:
     return adjacency if len(genes) == adjacency.shape[0] else adjacency[genes][:, genes]
 
 
-def sparse_eigenpairs(matrix: sparse.csr_array, n: int, which: str) -> tuple[Array, Array]:
+def sparse_eigenpairs(matrix: sparse.csr_array | Array, n: int, which: str) -> tuple[Array, Array]:
     """The n eigenpairs at the end ``which`` of the spectrum of a symmetric matrix; the same at every call."""
     # the start vector is fixed because the solver would otherwise draw one from the global random state
     value, vector = eigsh(matrix, k=n, which=which, v0=np.ones(matrix.shape[0]), **_RESTART)
     return value, vector
 
 
-def as_frame(network: GeneGraph, solved: Sequence[Component], n_features: int, *, prefix: str) -> pd.DataFrame:
-    """The ``n_features`` of largest weight, for the genes of the components that have one; empty without a component.
+def with_fixed_signs(features: Array) -> Array:
+    """Columns whose entry of largest size is positive, so that signs do not depend on the solver; no negative zeros."""
+    if not features.size:
+        return features
+    largest = np.abs(features).argmax(axis=0)
+    return features * np.sign(features[largest, np.arange(features.shape[1])]) + 0.0
 
-    In each column the entry of largest size is positive, so that signs do not depend on the solver.
-    """
+
+def as_frame(network: GeneGraph, solved: Sequence[Component], n_features: int, *, prefix: str) -> pd.DataFrame:
+    """The ``n_features`` of largest weight, for the genes of components that have one; empty without a component."""
     if not solved:
         return pd.DataFrame(dtype=np.float64)
     owner = np.repeat(np.arange(len(solved)), [len(part.weight) for part in solved])
@@ -97,8 +101,7 @@ def as_frame(network: GeneGraph, solved: Sequence[Component], n_features: int, *
         feature = part.features[:, column[which]]
         table[part.genes, number] = feature
         placed[part.genes] |= feature.any()
-    largest = np.abs(table).argmax(axis=0)
-    table = table * np.sign(table[largest, np.arange(n_features)]) + 0.0  # no negative zeros
+    table = with_fixed_signs(table)
     names = [gene for gene, has_place in zip(network.genes, placed, strict=True) if has_place]
     columns = [f"{prefix}{number + 1}" for number in range(n_features)]
     return pd.DataFrame(table[placed], index=names, columns=columns)
@@ -106,7 +109,7 @@ def as_frame(network: GeneGraph, solved: Sequence[Component], n_features: int, *
 
 def log_left_out(network: GeneGraph, table: pd.DataFrame, *, what: str) -> None:
     """Say how many connected genes have no position in the table, where there are any."""
-    connected = int((network.degree > 0).sum())
+    connected = len(network.connected)
     if len(table) < connected or table.empty:
         message = "network %r: %d of %d connected genes get no %s; their components are too small"
         logger.info(message, network.name, connected - len(table), connected, what)

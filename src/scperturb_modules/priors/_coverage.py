@@ -18,6 +18,7 @@ from scperturb_modules._errors import DataError, name_some, require_key
 from scperturb_modules.priors._given import is_graph, named_priors
 from scperturb_modules.priors._graph import GeneGraph, Index, as_graph
 from scperturb_modules.priors._identifiers import GeneNames
+from scperturb_modules.priors._prior_source import require_distinct
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -226,12 +227,7 @@ def _read(name: str, prior: Any) -> _Prior:
             "hierarchy, an embedding or a DataFrame of genes x features."
         )
     genes = _index(frame.index[frame.notna().all(axis=1)])
-    if genes.has_duplicates:
-        repeated = genes[genes.duplicated()].unique()
-        raise DataError(
-            f"prior {name!r} has {len(repeated)} genes in more than one row: {name_some(repeated)}. Keep one row per "
-            "gene, for example table.groupby(level=0).mean()."
-        )
+    require_distinct(genes, name)
     return _Prior("table", genes, np.ones(len(genes), dtype=bool))
 
 

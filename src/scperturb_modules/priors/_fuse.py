@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse.linalg import eigsh
 
 from scperturb_modules import _keys as keys
-from scperturb_modules._conditions import genes_of, parse_row_name
+from scperturb_modules._conditions import genes_of_row
 from scperturb_modules._errors import DataError, name_some
+from scperturb_modules.priors._components import sparse_eigenpairs, with_fixed_signs
 from scperturb_modules.priors._fusion import Array, Fusion, SourceFit, learn, learnt_from
-from scperturb_modules.priors._prior_source import PriorSource, as_sources
+from scperturb_modules.priors._prior_source import PriorSource, as_sources, knows, similarities
 from scperturb_modules.priors._profiles import Against
 
 if TYPE_CHECKING:
@@ -121,9 +121,8 @@ class FusedPrior:
             )
         values = np.nan_to_num(self.similarity(wanted).to_numpy())
         value, vector = _leading((values + values.T) / 2, min(n_features, len(wanted)))
-        vector = vector * np.sign(vector[np.abs(vector).argmax(axis=0), np.arange(len(value))])
         columns = [f"fused{number + 1}" for number in range(len(value))]
-        table = pd.DataFrame(vector * np.sqrt(value), index=list(wanted), columns=columns)
+        table = pd.DataFrame(with_fixed_signs(vector) * np.sqrt(value), index=list(wanted), columns=columns)
         table.attrs.update({**self.attrs, "name": self.name})
         return table
 
@@ -196,17 +195,13 @@ def fuse(
     genes, changes, rows = _singles(effects)
     drawn = learnt_from(len(genes), seed=seed)
     chosen = tuple(genes[i] for i in drawn)
-    similar = {
-        one: {view: Against(profiles, chosen).similarity(chosen) for view, profiles in source.views.items()}
-        for one, source in sources.items()
-    }
-    known = {gene for gene in chosen for one in sources.values() for view in one.views.values() if gene in view.row}
-    if len(known) < MIN_SINGLES:
+    n_known = sum(knows(sources, gene) for gene in set(chosen))
+    if n_known < MIN_SINGLES:
         raise DataError(
-            f"The priors know {len(known)} of {len(set(chosen))} perturbed genes, first: {name_some(chosen, most=3)}; "
+            f"The priors know {n_known} of {len(set(chosen))} perturbed genes, first: {name_some(chosen, most=3)}; "
             f"{MIN_SINGLES} are needed. spm.priors.coverage(adata, priors) lists them."
         )
-    fusion = learn(similar, changes[drawn] @ changes[drawn].T, chosen)
+    fusion = learn(similarities(sources, chosen), changes[drawn] @ changes[drawn].T, chosen)
     return FusedPrior(name, sources, fusion, _provenance(sources, rows))
 
 
@@ -238,9 +233,8 @@ def _singles(effects: AnnData | pd.DataFrame) -> tuple[tuple[str, ...], Array, l
         raise DataError(
             'effects may hold test cells. Make them by spm.pp.pseudobulk(adata, cells="training"), after spm.pp.split.'
         )
-    control = keys.ScreenKeys.from_uns(effects.uns[keys.ROOT][keys.SETUP]).control
     names = [str(row) for row in effects.obs_names]
-    perturbed = [genes_of(parse_row_name(row)[0], control=control) for row in names]
+    perturbed = [genes_of_row(row) for row in names]
     single = [i for i, genes in enumerate(perturbed) if len(genes) == 1]
     values = np.asarray(effects.layers[keys.DELTA], dtype=np.float64)[single]
     return tuple(perturbed[i][0] for i in single), values, [names[i] for i in single]
@@ -252,6 +246,6 @@ def _leading(values: Array, n: int) -> tuple[Array, Array]:
         value, vector = np.linalg.eigh(values)
         value, vector = value[-n:], vector[:, -n:]
     else:
-        value, vector = eigsh(values, k=n, which="LA", v0=np.ones(len(values)))
+        value, vector = sparse_eigenpairs(values, n, "LA")
     order = [i for i in np.argsort(-value, kind="stable") if value[i] > 1e-10 * max(value.max(), 1e-300)]
     return value[order], vector[:, order]

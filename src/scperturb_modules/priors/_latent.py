@@ -7,7 +7,7 @@ from scipy import sparse
 from scipy.sparse.linalg import aslinearoperator
 
 from scperturb_modules._errors import DataError
-from scperturb_modules.priors._components import sparse_eigenpairs
+from scperturb_modules.priors._components import sparse_eigenpairs, with_fixed_signs
 from scperturb_modules.priors._graph import Array
 
 _MOST_DENSE = 400
@@ -43,11 +43,7 @@ def main_directions(table: sparse.csr_array, n_features: int, *, clip: bool = Fa
     rank = int((value > _ZERO * value.max(initial=0)).sum())
     if n_features > rank and not clip:
         raise DataError(f"n_features={n_features}, but genes and sets allow 1 to {rank}.")
-    features = np.asarray(table @ direction[:, np.argsort(-value, kind="stable")[:rank]])
-    if not features.size:
-        return features
-    largest = np.abs(features).argmax(axis=0)
-    return features * np.sign(features[largest, np.arange(features.shape[1])]) + 0.0
+    return with_fixed_signs(np.asarray(table @ direction[:, np.argsort(-value, kind="stable")[:rank]]))
 
 
 def _largest(table: sparse.csr_array, n: int) -> tuple[Array, Array]:

@@ -34,6 +34,14 @@ def idf(membership: sparse.csr_array) -> Array:
     return np.log(membership.shape[0] / np.where(size > 0, size, membership.shape[0]))
 
 
+def rarity_rows(membership: sparse.csr_array) -> tuple[Index, sparse.csr_array]:
+    """Genes that are in a set but not in sets of all genes alone, and their rows: weighted by idf, of length one."""
+    weighted = sparse.csr_array(membership * idf(membership))
+    length = np.sqrt(weighted.power(2).sum(axis=1))
+    known = np.flatnonzero(length)
+    return known, sparse.csr_array(sparse.diags_array(1 / length[known]) @ weighted[known])
+
+
 def best_of(gene: NDArray[Any], other: NDArray[Any], value: Array, top: int) -> tuple[Any, Any, Array]:
     """Of pairs (P,), for each gene the ``top`` others by (value descending, number ascending), in that order."""
     order = np.lexsort((other, -value, gene))

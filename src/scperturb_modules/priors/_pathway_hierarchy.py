@@ -29,7 +29,14 @@ from scperturb_modules.priors._pathway_levels import (
 )
 from scperturb_modules.priors._pathway_lookup import Lookup
 from scperturb_modules.priors._pathway_mask import Correlation, PathwayMask, make_mask
-from scperturb_modules.priors._stored import common_from_uns, common_to_uns, text_array, texts
+from scperturb_modules.priors._stored import (
+    common_from_uns,
+    common_to_uns,
+    members_from_uns,
+    members_to_uns,
+    text_array,
+    texts,
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -249,8 +256,7 @@ class PathwayHierarchy:
             **common_to_uns(self),
             "ids": text_array(self.ids),
             "pathway_names": text_array(self.pathway_names),
-            "indices": self.membership.indices.astype(np.int64),
-            "indptr": self.membership.indptr.astype(np.int64),
+            **members_to_uns(self.membership),
             "parent": self.parent.astype(np.int64),
             "child": self.child.astype(np.int64),
         }
@@ -259,13 +265,11 @@ class PathwayHierarchy:
     def from_uns(cls, stored: Mapping[str, Any]) -> PathwayHierarchy:
         """The pathways that :meth:`to_uns` wrote."""
         common, ids = common_from_uns(stored), texts(stored["ids"])
-        indices, indptr = (np.asarray(stored[key], dtype=np.int64) for key in ("indices", "indptr"))
-        shape = len(common["genes"]), len(ids)
         return cls(
             **common,
             ids=ids,
             pathway_names=texts(stored["pathway_names"]),
-            membership=sparse.csr_array((np.ones(len(indices)), indices, indptr), shape=shape),
+            membership=members_from_uns(stored, (len(common["genes"]), len(ids))),
             parent=stored["parent"],
             child=stored["child"],
         )

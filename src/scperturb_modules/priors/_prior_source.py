@@ -13,7 +13,7 @@ import pandas as pd
 from scperturb_modules._errors import DataError, name_some
 from scperturb_modules.priors._given import is_edge_table, named_priors
 from scperturb_modules.priors._graph import GeneGraph, as_graph
-from scperturb_modules.priors._profiles import Profiles, profiles_of
+from scperturb_modules.priors._profiles import Against, Array, Profiles, profiles_of
 from scperturb_modules.priors._set_table import GeneSets
 from scperturb_modules.priors._spectral import spectral_embedding
 
@@ -66,6 +66,14 @@ def knows(sources: Mapping[str, PriorSource], gene: str) -> bool:
     return any(gene in view.row for source in sources.values() for view in source.views.values())
 
 
+def similarities(sources: Mapping[str, PriorSource], genes: tuple[str, ...]) -> dict[str, dict[str, Array]]:
+    """Source to view to the similarity (P, P) of genes among themselves; 0 where a gene is not known."""
+    return {
+        name: {view: Against(profiles, genes).similarity(genes) for view, profiles in source.views.items()}
+        for name, source in sources.items()
+    }
+
+
 def as_tables(priors: Any) -> dict[str, pd.DataFrame]:
     """The gene x feature form of each prior, see :func:`as_sources`; a network has at most 16 features."""
     return {name: source.table for name, source in as_sources(priors).items()}
@@ -101,6 +109,16 @@ def _graph_source(graph: GeneGraph) -> PriorSource:
     return PriorSource(graph, spectral_embedding(graph, clip=True))
 
 
+def require_distinct(genes: pd.Index, name: str) -> None:
+    """Raise :class:`DataError` where a table has a gene in more than one row."""
+    if genes.has_duplicates:
+        repeated = genes[genes.duplicated()].unique()
+        raise DataError(
+            f"prior {name!r} has {len(repeated)} genes in more than one row: {name_some(repeated)}. Keep one row per "
+            "gene, for example table.groupby(level=0).mean()."
+        )
+
+
 def _checked(name: str, prior: Any) -> pd.DataFrame:
     frame = prior.to_frame() if hasattr(prior, "to_frame") else prior
     if not isinstance(frame, pd.DataFrame):
@@ -109,12 +127,7 @@ def _checked(name: str, prior: Any) -> pd.DataFrame:
             "columns source and target, or what a function of spm.priors gives."
         )
     frame = frame.set_axis(frame.index.astype(str))
-    if frame.index.has_duplicates:
-        repeated = frame.index[frame.index.duplicated()].unique()
-        raise DataError(
-            f"prior {name!r} has {len(repeated)} genes in more than one row: {name_some(repeated)}. Keep one row per "
-            "gene, for example table.groupby(level=0).mean()."
-        )
+    require_distinct(frame.index, name)
     wrong = [column for column, dtype in frame.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
     if wrong:
         raise DataError(

@@ -12,8 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from scperturb_modules.priors._components import symmetric_adjacency
 from scperturb_modules.priors._graph import GeneGraph
-from scperturb_modules.priors._overlap import idf
+from scperturb_modules.priors._overlap import rarity_rows
 from scperturb_modules.priors._set_table import GeneSets
 from scperturb_modules.priors._standardise import standardised
 
@@ -79,11 +80,9 @@ class Walk:
     @classmethod
     def on(cls, graph: GeneGraph) -> Walk:
         """Directions and signs are not used."""
-        size = len(graph.genes)
-        upper = sparse.coo_array((np.abs(graph.weight), (graph.source, graph.target)), shape=(size, size)).tocsr()
-        weight = sparse.csr_array(upper + upper.T)
-        total = np.asarray(weight.sum(axis=1)).ravel()
-        scale = np.divide(1.0, total, out=np.zeros(size), where=total > 0)
+        weight = symmetric_adjacency(graph)
+        total = weight.sum(axis=1)
+        scale = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
         return cls(np.flatnonzero(total > 0), sparse.csr_array(weight @ sparse.diags_array(scale)))
 
     def profiles(self, rows: NDArray[np.intp]) -> Array:
@@ -142,7 +141,9 @@ class Against:
         known = self._known(genes)
         values = np.zeros((len(genes), len(self.columns)))
         if len(known) and len(self._known_columns):
-            product: Any = self.profiles.of([genes[i] for i in known]) @ self._column_profiles.T
+            # the walks of many genes take longer than all else
+            rows = self._column_profiles if genes is self.columns else self.profiles.of([genes[i] for i in known])
+            product: Any = rows @ self._column_profiles.T
             dense = product.toarray() if sparse.issparse(product) else product
             values[np.ix_(known, self._known_columns)] = np.where(dense > _ROUNDING, dense, 0.0)
         return values
@@ -160,10 +161,7 @@ class Against:
 
 
 def _sets(sets: GeneSets) -> Profiles:
-    weighted = sparse.csr_array(sets.membership * idf(sets.membership))
-    length = np.sqrt(weighted.power(2).sum(axis=1))
-    known = np.flatnonzero(length)  # a gene in no set but that of all genes is like no other
-    rows = sparse.csr_array(sparse.diags_array(1 / length[known]) @ weighted[known])
+    known, rows = rarity_rows(sets.membership)
     return Profiles(tuple(sets.genes[i] for i in known), rows)
 
 

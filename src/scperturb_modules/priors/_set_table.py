@@ -18,8 +18,15 @@ from scperturb_modules._errors import DataError, name_some
 from scperturb_modules.priors._graph import Array, GeneGraph, Index
 from scperturb_modules.priors._identifiers import GeneNames, find_genes
 from scperturb_modules.priors._latent import main_directions
-from scperturb_modules.priors._overlap import Measure, Overlap, idf
-from scperturb_modules.priors._stored import common_from_uns, common_to_uns, text_array, texts
+from scperturb_modules.priors._overlap import Measure, Overlap, rarity_rows
+from scperturb_modules.priors._stored import (
+    common_from_uns,
+    common_to_uns,
+    members_from_uns,
+    members_to_uns,
+    text_array,
+    texts,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -224,12 +231,10 @@ class GeneSets:
         DataError
             Genes and sets have fewer independent directions than ``n_features``, and ``clip`` is False.
         """
-        weighted = sparse.csr_array(self.membership * idf(self.membership))
-        length = np.sqrt(weighted.power(2).sum(axis=1))
-        known = np.flatnonzero(length)
-        if len(known) < len(length):
-            logger.info("%s: %d of %d genes get no features", self.name, len(length) - len(known), len(length))
-        rows = sparse.csr_array(sparse.diags_array(1 / length[known]) @ weighted[known])
+        known, rows = rarity_rows(self.membership)
+        n_genes = len(self.genes)
+        if len(known) < n_genes:
+            logger.info("%s: %d of %d genes get no features", self.name, n_genes - len(known), n_genes)
         features = main_directions(rows, n_features, clip=clip)
         names = [f"set{number + 1}" for number in range(features.shape[1])]
         table = pd.DataFrame(features, index=[self.genes[row] for row in known], columns=names)
@@ -242,17 +247,14 @@ class GeneSets:
             **common_to_uns(self),
             "sets": text_array(self.sets),
             "descriptions": text_array(self.descriptions),
-            "indices": self.membership.indices.astype(np.int64),
-            "indptr": self.membership.indptr.astype(np.int64),
+            **members_to_uns(self.membership),
         }
 
     @classmethod
     def from_uns(cls, stored: Mapping[str, Any]) -> GeneSets:
         """The sets that :meth:`to_uns` wrote."""
         common, sets = common_from_uns(stored), texts(stored["sets"])
-        indices, indptr = (np.asarray(stored[key], dtype=np.int64) for key in ("indices", "indptr"))
-        shape = len(common["genes"]), len(sets)
-        membership = sparse.csr_array((np.ones(len(indices)), indices, indptr), shape=shape)
+        membership = members_from_uns(stored, (len(common["genes"]), len(sets)))
         return cls(**common, sets=sets, membership=membership, descriptions=texts(stored["descriptions"]))
 
     def __repr__(self) -> str:

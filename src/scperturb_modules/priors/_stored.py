@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from scperturb_modules import _keys as keys
 from scperturb_modules._errors import DataError, MissingKeyError, name_some
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 KIND = "kind"
 """Key of the class' name in the stored form."""
+_INDICES, _INDPTR = "indices", "indptr"
 _MODULES = {
     "GeneGraph": "_graph",
     "GeneEmbedding": "_embedding",
@@ -183,6 +185,17 @@ def common_from_uns(stored: Mapping[str, Any]) -> dict[str, Any]:
         "genes": texts(stored["genes"]),
         "attrs": attrs_from_text(str(stored["attrs"])),
     }
+
+
+def members_to_uns(membership: sparse.csr_array) -> dict[str, Any]:
+    """Which of n genes are in which of S sets, a table of ones, as plain arrays."""
+    return {key: getattr(membership, key).astype(np.int64) for key in (_INDICES, _INDPTR)}
+
+
+def members_from_uns(stored: Mapping[str, Any], shape: tuple[int, int]) -> sparse.csr_array:
+    """Undo :func:`members_to_uns`."""
+    indices, indptr = (np.asarray(stored[key], dtype=np.int64) for key in (_INDICES, _INDPTR))
+    return sparse.csr_array((np.ones(len(indices)), indices, indptr), shape=shape)
 
 
 def text_array(names: Iterable[str]) -> NDArray[np.str_]:

@@ -29,6 +29,10 @@ ATTENTION_TV = "attention_tv"
 LOW_ATTENTION_TV = 0.02
 """Below this mean total variation between perturbations, attention hardly depends on the perturbation."""
 
+SAME_SCREEN, SAME_LINE = "same_screen", "same_line_other_screen"
+FROM_A_SCREEN = (SAME_SCREEN, SAME_LINE)
+"""Values of ``attrs["derived_from"]`` of a prior that was made from perturbation data, the graver one first."""
+
 # obs of a screen (cells)
 PERTURBATION = "perturbation"
 PERTURBATION_ORIGINAL = "perturbation_original"

@@ -247,9 +247,9 @@ def _said(prior: Any, key: str) -> Any:
 
 def _judge_prior(name: str, prior: Any, evidence: Evidence) -> Finding:
     origin = _said(prior, "derived_from")
-    if origin == "same_screen":
+    if origin == _keys.SAME_SCREEN:
         return Finding(FAIL, 1, f"{name} was made from this screen.", "Leave it out, or make it from training cells.")
-    if origin == "same_line_other_screen":
+    if origin == _keys.SAME_LINE:
         return Finding(NOTE, 1, f"{name} was made from another perturbation screen of the same cell line.")
     record = _said(prior, "cells")
     if isinstance(record, Mapping):

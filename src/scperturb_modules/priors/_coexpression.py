@@ -130,7 +130,7 @@ def coexpression(
     gene, partner, r = strongest(values, threshold=threshold, top=top)
     attrs = {
         "source": "this screen",
-        "derived_from": "training cells of this screen" if cells == "training" else "same_screen",
+        "derived_from": "training cells of this screen" if cells == "training" else _keys.SAME_SCREEN,
         "cells": _record(adata, keys, side, used),
         "n_genes_not_measured": n_not_measured,
     }

@@ -209,7 +209,7 @@ def _provenance(sources: Mapping[str, PriorSource], rows: Sequence[str] = ()) ->
     """What the result was made from: cells of the screen in any source are cells in it."""
     said = {name: source.prior.attrs for name, source in sources.items()}
     origins = [str(attrs.get("derived_from", name)) for name, attrs in said.items()]
-    from_screens = [one for one in ("same_screen", "same_line_other_screen") if one in origins]
+    from_screens = [one for one in keys.FROM_A_SCREEN if one in origins]
     attrs: dict[str, Any] = {"derived_from": from_screens[0] if from_screens else ", ".join(origins)}
     records = [attrs["cells"] for attrs in said.values() if "cells" in attrs]
     if rows or records:

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FROM_A_SCREEN = ("same_screen", "same_line_other_screen")
-"""Values of ``attrs["derived_from"]`` of a prior that was made from perturbation data."""
-
 Build = Callable[..., Predictor]
 Predictors = Sequence[Build] | Mapping[str, Build] | Build | None
 """Classes, or callables that build an object (``functools.partial(Model, n_layers=3)``), with or without names."""
@@ -64,7 +61,7 @@ class Contender:
         if not self.fact("uses_prior", True):
             return False
         said = [getattr(prior, "attrs", {}) for prior in named_priors(priors).values()]
-        return any(attrs.get("derived_from") in FROM_A_SCREEN for attrs in said)
+        return any(attrs.get("derived_from") in keys.FROM_A_SCREEN for attrs in said)
 
 
 @dataclass(frozen=True)

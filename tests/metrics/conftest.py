@@ -39,6 +39,8 @@ class World:
         if metric.target == "significance":
             true, tested = self.significant(row)
             return metric.function(true[tested], de_score(predicted, self.se2)[tested])[0]
+        if metric.target == "mean":
+            true, predicted = true + self.control_mean, predicted + self.control_mean
         if metric.reference == "pert":
             true, predicted = true - self.training_mean, predicted - self.training_mean
         genes = {

@@ -9,6 +9,7 @@ import pytest
 
 from scperturb_modules import metrics
 from scperturb_modules.metrics import CORE, METRICS, STATUSES
+from scperturb_modules.metrics._centroid import within_5_percent
 
 RNG = np.random.default_rng(1)
 T, H = RNG.normal(size=(2, 30))
@@ -100,6 +101,9 @@ EDGES = [
     ("slope constant truth", lambda: metrics.slope(FLAT, H), np.nan, "constant_truth"),
     ("norm of no effect", lambda: metrics.norm_ratio(0 * T, H), np.nan, "constant_truth"),
     ("norm of no change", lambda: metrics.norm_ratio(T, 0 * T), 0.0, "ok"),
+    ("within 5 % few genes", lambda: within_5_percent(1 + FOUR, 1 + FOUR), np.nan, "few_genes"),
+    ("within 5 %, few expressed", lambda: within_5_percent(np.eye(30)[:4].sum(0), H), np.nan, "few_genes"),
+    ("within 5 % of no effect", lambda: within_5_percent(FLAT, FLAT), 1.0, "ok"),
     ("auprc without a changed gene", lambda: metrics.average_precision(T > 9, np.abs(H)), np.nan, "no_true_de"),
     ("auprc with all genes changed", lambda: metrics.average_precision(T < 9, np.abs(H)), np.nan, "all_de"),
     ("auprc of no ranking", lambda: metrics.average_precision(np.arange(30) < 6, 0 * H), 0.2, "constant_prediction"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from scperturb_modules import metrics
+from scperturb_modules.metrics._centroid import within_5_percent
 
 SEEDS = range(50)
 N, G = 12, 30
@@ -78,6 +79,17 @@ def test_condition_metric_equals_its_loop(fast):
         truth, prediction = sample(seed)
         for t, h in zip(truth, prediction, strict=True):
             assert fast(t, h)[0] == pytest.approx(CONDITION[fast](t.tolist(), h.tolist()), abs=1e-12, nan_ok=True)
+
+
+def test_share_within_5_percent_equals_its_loop():
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        truth = np.round(rng.gamma(1.0, 0.5, G), 2)
+        prediction = np.round(truth * rng.choice([0.93, 0.95, 0.97, 1.0, 1.05, 1.06], G), 4)
+        # in whole ten-thousandths, where nothing is rounded
+        pairs = [(round(1e4 * t), round(1e4 * h)) for t, h in zip(truth, prediction, strict=True)]
+        hits = [20 * abs(h - t) <= t for t, h in pairs if t >= 500]
+        assert within_5_percent(truth, prediction) == (pytest.approx(sum(hits) / len(hits), abs=1e-12), "ok")
 
 
 def distance_l1(a, b):

@@ -72,6 +72,9 @@ def test_against_plain_loops_over_cells(screen, truth, pred):
         de = t.abs().drop(name.split("+")).sort_values(ascending=False).index[:20]
         assert value(frame, "mse_de20", name) == pytest.approx(np.mean((difference - hat)[de] ** 2), rel=1e-9)
         assert value(frame, "sign_de20", name) == np.mean(np.sign(change[de]) == np.sign(hat[de]))
+        mean, predicted = cells.mean()[de], (ctrl_train.mean() + hat)[de]
+        hits = (np.abs(predicted - mean) <= 0.05 * mean)[mean >= 0.05]
+        assert value(frame, "within5_de20", name) == pytest.approx(hits.mean())
 
 
 def test_significance_is_welchs(screen, truth):

@@ -1,7 +1,8 @@
 """Metrics of one condition: the true and the predicted change of every gene of a set, two vectors in, a number out.
 
-Both vectors are changes of mean expression (natural-log units, log1p CP10k). An error is defined for any truth; what
-compares shapes or directions needs a truth that is not constant.
+Both vectors are changes of mean expression (natural-log units, log1p CP10k), for :func:`within_5_percent` the mean
+expression itself. An error is defined for any truth; what compares shapes or directions needs a truth that is not
+constant.
 """
 
 from __future__ import annotations
@@ -22,6 +23,12 @@ from scperturb_modules.metrics._status import (
 )
 
 _NAN = float("nan")
+
+WITHIN = 0.05
+"""Largest error, as a share of the true mean, that counts as a hit of :func:`within_5_percent`."""
+LEAST_EXPRESSION = 0.05
+"""Genes of a lower true mean (log1p CP10k) have no share that could be measured."""
+_ROUNDING = 1e-12
 
 
 def l2(truth: ArrayLike, prediction: ArrayLike) -> Score:
@@ -139,3 +146,20 @@ def norm_ratio(truth: ArrayLike, prediction: ArrayLike) -> Score:
     if np.abs(true).max() <= ZERO:
         return _NAN, CONSTANT_TRUTH
     return float(np.linalg.norm(predicted) / np.linalg.norm(true)), OK
+
+
+def within_5_percent(truth: ArrayLike, prediction: ArrayLike) -> Score:
+    """Share of genes whose predicted mean is at most 5 % off the true one, ``|h - t| <= 0.05 t``.
+
+    Arguments and errors as :func:`l2`, but both sides are mean expression (log1p CP10k), not its change. Genes with a
+    true mean below 0.05 are left out. Where changes are small against the mean, a prediction of no change scores high.
+
+    >>> within_5_percent([1, 1, 2, 2, 3, 0.01], [1.05, 0.9, 2.1, 2, 2, 0])
+    (0.6, 'ok')
+    """
+    true, predicted = checked_pair(truth, prediction)
+    expressed = true >= LEAST_EXPRESSION
+    if expressed.sum() < MIN_GENES:
+        return _NAN, FEW_GENES
+    true, predicted = true[expressed], predicted[expressed]
+    return float(np.mean(np.abs(predicted - true) <= WITHIN * true + _ROUNDING)), OK

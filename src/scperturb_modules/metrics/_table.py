@@ -16,7 +16,7 @@ from scperturb_modules.metrics import _centroid, _de, _ranking, _spread
 from scperturb_modules.metrics._status import STATUSES
 
 Kind = Literal["condition", "across", "dataset"]
-Target = Literal["difference", "correlation", "significance"]
+Target = Literal["difference", "correlation", "significance", "mean"]
 GeneSet = Literal["all", "top1000", "de20", "tested"]
 Better = Literal["lower", "higher", "one"]
 Reference = Literal["ctrl", "pert"]
@@ -42,7 +42,8 @@ class Metric:
     target
         What stands for the truth. ``"difference"``: mean minus *training* controls, so that the control cancels.
         ``"correlation"``: mean minus controls that no predictor has seen. ``"significance"``: a mask of significantly
-        changed genes; the prediction is then turned into a ranking by :func:`de_score`.
+        changed genes; the prediction is then turned into a ranking by :func:`de_score`. ``"mean"``: mean expression;
+        the prediction is added to the *training* controls.
     gene_set
         ``"all"``, ``"top1000"`` (:func:`top_genes`), ``"de20"`` (:func:`de_genes`) or ``"tested"``
         (:func:`significant_genes`).
@@ -100,6 +101,8 @@ _ENTRIES = (
            "average precision of significantly changed genes; chance is their share"),
     Metric("sign_de20", _centroid.sign_agreement, "condition", "correlation", "de20", "higher", 1.0, "ctrl", 0.5,
            "share of right directions; a prediction of no change is wrong"),
+    Metric("within5_de20", _centroid.within_5_percent, "condition", "mean", "de20", "higher", 1.0, "ctrl", None,
+           "share of means within 5 %, on the log scale; high for no change where effects are small"),
     Metric("slope", _centroid.slope, "condition", "correlation", "all", "one", 1.0, "ctrl", None,
            "truth on prediction; above 1 the effects are predicted too small"),
     Metric("norm_ratio", _centroid.norm_ratio, "condition", "correlation", "top1000", "one", 1.0, "ctrl", None,

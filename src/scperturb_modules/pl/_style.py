@@ -35,6 +35,7 @@ METRIC_LABELS = {
     "pds_l1": "Perturbation discrimination score (0.5 is chance)",
     "auprc_de": "Area under precision-recall (changed genes)",
     "sign_de20": "Share of right directions (20 most changed genes)",
+    "within5_de20": "Share of means within 5 % (20 most changed genes)",
     "collapse": "Spread of predictions / of truth",
     "slope": "Slope of truth on prediction",
 }

@@ -228,6 +228,8 @@ def _sides(against: Yardstick, said: Answer, metric: Metric) -> tuple[Array, Arr
         return truth, np.array(scores)
     if metric.target == "correlation":
         return against.change, said.change
+    if metric.target == "mean":
+        return against.mean, said.difference + (against.mean - against.difference)
     center = against.center if metric.reference == "pert" else 0.0
     return against.difference - center, said.difference - center
 

@@ -7,9 +7,10 @@ import torch
 
 from scperturb_modules._errors import DataError
 from scperturb_modules.baselines import Anchor, TrainingData
-from scperturb_modules.models.app._folds import deal_members
-from scperturb_modules.models.app._inputs import MOST_PRIOR_FEATURES, Nodes, make_shape, scaled_patterns
-from scperturb_modules.models.app._rows import PartTable, row_arrays
+from scperturb_modules.models._folds import deal_members
+from scperturb_modules.models._nodes import Nodes
+from scperturb_modules.models._rows import PartTable, row_arrays
+from scperturb_modules.models.app._inputs import MOST_PRIOR_FEATURES, make_shape, scaled_patterns
 from scperturb_modules.models.app._settings import settings_of
 from scperturb_modules.priors import GeneGraph
 

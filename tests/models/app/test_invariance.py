@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from scperturb_modules.models.app._folds import deal_members
+from scperturb_modules.models._folds import deal_members
 
 ASKED = ["G12", "G49", "G02+G10", "G12+G70", "G12+G49", "X01", "G02", "G49+TP53"]
 MANY = ["G02", "G10", "G21", "G24", "G29", "G32", "G42", "G64", "G65", "G70", "X01", "T01", "TP53", "G01", "G03", "G05"]

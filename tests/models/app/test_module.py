@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from scperturb_modules.models.app._module import PER_MEMBER_BUFFERS, AppModule
+from scperturb_modules.models.app._module import AppModule
 from scperturb_modules.models.app._settings import settings_of
 
 # every value of every choice occurs, most of them together with several others
@@ -44,7 +44,7 @@ def test_the_network_is_the_one_written_out(seed, make, float64, slow, slow_grap
     rows, anchor = module.read(batch)
     answer = module.respond(rows)
     for m in range(module.n_members):
-        arrays = slow.arrays_of_member(module, m, PER_MEMBER_BUFFERS)
+        arrays = slow.arrays_of_member(module, m, AppModule.PER_MEMBER_BUFFERS)
         member = slow.SlowMember(arrays, shape, module.settings, slow_graph, m)
         np.testing.assert_allclose(module.gene_states().h[m].detach(), member.h, rtol=0, atol=1e-10)
         for b, row in enumerate(slow.plain_rows(batch)):

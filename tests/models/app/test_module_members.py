@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scperturb_modules.models.app._module import PER_MEMBER_BUFFERS
+from scperturb_modules.models.app._module import AppModule
 
 VARIANTS = [
     {},
@@ -47,7 +47,7 @@ def test_a_subset_keeps_buffers_needs_no_gradient_and_leaves_the_module(variant,
     assert all(parameter.requires_grad for parameter in module.parameters())
     assert twin.state_dict().keys() == before.keys()
     for name, value in dict(twin.named_buffers()).items():
-        per_member = name.rpartition(".")[2] in PER_MEMBER_BUFFERS
+        per_member = name.rpartition(".")[2] in AppModule.PER_MEMBER_BUFFERS
         assert torch.equal(value, before[name][:1] if per_member else before[name])
     with torch.no_grad():
         for parameter in twin.parameters():

@@ -6,7 +6,10 @@ from dataclasses import FrozenInstanceError, asdict, fields
 import pytest
 
 from scperturb_modules._errors import DataError
-from scperturb_modules.models.app._settings import CHOICES, FEATURES, PRESETS, AppSettings, settings_of
+from scperturb_modules.models import AnchoredSettings
+from scperturb_modules.models.app._settings import FEATURES, PRESETS, AppSettings, settings_of
+
+CHOICES = AppSettings.CHOICES
 
 
 @pytest.mark.parametrize("name", sorted(CHOICES))
@@ -76,7 +79,7 @@ def test_a_gate_needs_folds(others):
 def test_presets_and_settings_that_do_not_exist():
     with pytest.raises(DataError, match="preset='best'; choose one of 'tool', 'paper'"):
         settings_of("best", {})
-    with pytest.raises(TypeError, match="APP has no setting 'depth', 'wide'; settings are d, n_layers"):
+    with pytest.raises(TypeError, match="APP has no setting 'depth', 'wide'; settings are anchor, gate"):
         settings_of("tool", {"depth": 3, "wide": 1, "d": 8})
 
 
@@ -106,5 +109,5 @@ def test_settings_do_not_change():
 
 
 def test_every_setting_is_described():
-    described = AppSettings.__doc__
+    described = f"{AppSettings.__doc__}{AnchoredSettings.__doc__}"
     assert all(field.name in described for field in fields(AppSettings))

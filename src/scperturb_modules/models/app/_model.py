@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from scperturb_modules import _keys as keys
-from scperturb_modules._conditions import MEASURED, Row, genes_of, regimes_of
 from scperturb_modules._errors import ScreenWarning
-from scperturb_modules.baselines import Anchor
-from scperturb_modules.baselines._prediction import Response
-from scperturb_modules.baselines._training import control_label, named_rows
-from scperturb_modules.dataloaders import ConditionDataModule, PseudobulkDataset
-from scperturb_modules.models._base import NetworkAnswer, PerturbationModel
-from scperturb_modules.models._gate import CLOSED, OPEN, TOO_FEW, Gate, fit_gates, gates_from_plain, gates_to_plain
+from scperturb_modules.models._anchored import AnchoredModel
+from scperturb_modules.models._anchored_module import Answer
+from scperturb_modules.models._nodes import relations_of
 from scperturb_modules.models.app._attention import total_variation
-from scperturb_modules.models.app._folds import Members, deal_members
-from scperturb_modules.models.app._inputs import Nodes, make_shape, relations_of
-from scperturb_modules.models.app._left_out import predict_left_out, regime_unmeasured, rows_for_the_epoch
+from scperturb_modules.models.app._inputs import make_shape
 from scperturb_modules.models.app._module import AppModule, AppShape
-from scperturb_modules.models.app._rows import Arrays, PartTable, row_arrays
 from scperturb_modules.models.app._settings import AppSettings, settings_of
-from scperturb_modules.nn import effect_weights
 from scperturb_modules.priors import GeneSets
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-class APP(PerturbationModel):
+class APP(AnchoredModel):
     """Predict changes of expression from gene networks, attention over all genes, and measured singles.
 
     Genes get embeddings by message passing over networks; the perturbed genes of a condition make a context; attention
@@ -107,64 +98,16 @@ class APP(PerturbationModel):
     def __init__(
         self, adata: AnnData, *, priors: Any = None, preset: str = "tool", seed: int = 0, **settings: Any
     ) -> None:
-        chosen = settings_of(preset, settings)
-        super().__init__(adata, priors=priors, seed=seed)
-        self.preset, self.settings = preset, chosen
-        for name, value in asdict(chosen).items():
-            setattr(self, name, value)
-        self.returns_measured = chosen.anchor != "zero"
-        self.gates: dict[str, Gate] = {}
+        super().__init__(adata, priors=priors, seed=seed, preset=preset, settings=settings_of(preset, settings))
         self.attention_tv: float | None = None
         self.relation_weights: dict[str, float] = {}
-        self._predictor: AppModule | None = None
-        self._control = control_label(self.training)
-        self._parts = PartTable(self._anchor_of_choice(), self.settings.anchor)
-        self.nodes = Nodes.of(self.data, self.networks, self.tables)
-        self._node_of = self.nodes.number
-        self._members = self._deal()
-        self._arrays = self._training_arrays()
-        self.module = self._seeded_module(self._shape())
+        shape = self._shape()
+        self.module = self._seeded(lambda: AppModule(shape, self.settings))
         if preset != "paper":
             self.module.spread_attention(self._batch(self._arrays, np.arange(len(self.data.rows))))
         self._finish()
 
     # -- building ----------------------------------------------------------------------------------------------------
-
-    def _anchor_of_choice(self) -> Anchor:
-        return self.anchor_of if self.settings.anchor == "auto" else Anchor(self.data, None, seed=self.seed)
-
-    def _deal(self) -> Members:
-        """Members and folds; rows that the user's split calls ``val`` are left out by all."""
-        parts = self.training.obs.get(keys.SPLIT)
-        of_row = {} if parts is None else dict(zip(self.training.obs_names, parts.astype(str), strict=True))
-        return deal_members(
-            [condition for condition, _ in self.data.rows],
-            self.data.genes,
-            np.array([of_row.get(name) == keys.VAL for name in named_rows(self.data.rows)], dtype=bool),
-            n_members=self.settings.n_members,
-            n_folds=self.settings.n_folds,
-            seed=self.seed,
-        )
-
-    def _training_arrays(self) -> Arrays:
-        """Everything that is known of the training rows, by the keys of a batch."""
-        arrays = self._arrays_of(self.data.rows, training=True)
-        n_cells = self.training.obs.loc[named_rows(self.data.rows), keys.N_CELLS].to_numpy(dtype=np.float64)
-        row_weight, gene_weight = effect_weights(self.data.delta, self.data.se2, n_cells, gamma=self.settings.gamma)
-        return arrays | {
-            "target": self.data.delta.astype(np.float32),
-            "row_weight": row_weight,
-            "gene_weight": gene_weight,
-            "is_combination": (self.data.order > 1).astype(np.float32),
-            "trains": self._members.trains.astype(np.float32),
-            "held_out": rows_for_the_epoch(self.data, self._members).astype(np.float32),
-        }
-
-    def _arrays_of(self, rows: Sequence[Row], *, training: bool = False) -> Arrays:
-        order = max((len(genes_of(condition, control=self._control)) for condition, _ in rows), default=1)
-        return row_arrays(
-            rows, self._parts, self._node_of, order=max(order, 2), control=self._control, training=training
-        )
 
     def _shape(self) -> AppShape:
         """What the module is built from; networks and gene sets are features too, after the tables."""
@@ -182,44 +125,10 @@ class APP(PerturbationModel):
         """Names of the networks as they are aggregated; a directed one counts twice."""
         return [name for network in self.networks.values() for name, _ in relations_of(network, self.nodes.names)]
 
-    def _seeded_module(self, shape: AppShape) -> AppModule:
-        """The module; its first weights depend on the seed alone, and the caller's random state stays as it was."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            return AppModule(shape, self.settings)
-
-    def train(self, max_epochs: int = 100, **kwargs: Any) -> None:
-        """Train; arguments are those of :meth:`PerturbationModel.train`.
-
-        Gradients are clipped at a norm of 1 for each member on average: ``gradient_clip=`` is of all together.
-        """
-        kwargs.setdefault("gradient_clip", self.module.n_members**-0.5)
-        super().train(max_epochs, **kwargs)
-
     # -- training ----------------------------------------------------------------------------------------------------
 
-    def _datamodule(self, *, batch_size: int, num_workers: int) -> ConditionDataModule:
-        trained = np.flatnonzero(self._members.trains.any(axis=1))
-        judged = np.flatnonzero(self._arrays["held_out"].any(axis=1))
-        return ConditionDataModule(
-            self._dataset(trained),
-            self._dataset(judged) if len(judged) else None,
-            batch_size=batch_size,
-            seed=self.seed,
-            num_workers=num_workers,
-        )
-
-    def _dataset(self, rows: NDArray[np.intp]) -> PseudobulkDataset:
-        # of the data, not of the arrays: the last bits of anchors may differ between machines
-        fingerprint = str(self.training.uns[keys.ROOT][keys.PSEUDOBULK]["fingerprint"])
-        return PseudobulkDataset({name: values[rows] for name, values in self._arrays.items()}, fingerprint=fingerprint)
-
     def _after_training(self) -> None:
-        self.module.eval()
-        self.gates = {}
-        if self.settings.gate:
-            self.gates = fit_gates(predict_left_out(self.module, self._arrays, self.data, self._members))
-        self._predictor = None
+        super()._after_training()
         self._attend_to_training()
         self._weigh_relations()
 
@@ -246,65 +155,17 @@ class APP(PerturbationModel):
 
     # -- prediction --------------------------------------------------------------------------------------------------
 
-    def _batch(self, arrays: Arrays, rows: NDArray[np.intp]) -> dict[str, torch.Tensor]:
-        device = self.module.device  # looked up once: scvi-tools walks over all parameters for it
-        return {name: torch.as_tensor(values[rows], device=device) for name, values in arrays.items()}
+    def _explanation(self, answer: Answer) -> torch.Tensor | None:
+        """(2, N) attention, mean and standard deviation over members."""
+        if answer.attention is None:
+            return None
+        of_row = answer.attention[:, 0]
+        return torch.stack([of_row.mean(dim=0), of_row.std(dim=0, correction=0)])
 
-    def _run(self, batches: Iterable[dict[str, torch.Tensor]]) -> tuple[NDArray[np.float64], list[torch.Tensor]]:
-        """Mean residual (P, G), and of each row attention (2, N), mean and standard deviation over members.
-
-        Of the members that saw everything, and of P batches of one row each: among others, a row's last bits depend on
-        its place and on how many genes they have, even in batches of one size.
-        """
-        module = self._members_only()
-        residual, attention = [], []
-        for batch in batches:
-            with torch.no_grad():
-                answer = module.respond(module.read(batch)[0])
-            residual.append((answer.gate[..., None] * answer.residual).double().mean(dim=0).cpu().numpy())
-            if answer.attention is not None:
-                of_row = answer.attention[:, 0]
-                attention.append(torch.stack([of_row.mean(dim=0), of_row.std(dim=0, correction=0)]))
-        return np.concatenate(residual), attention
-
-    def _members_only(self) -> AppModule:
-        """The module without the fold members, which predict nothing but what they left out."""
-        if self._predictor is None or self._predictor.device != self.module.device:
-            self._predictor = self.module.subset(slice(0, self._members.n_members))
-        return self._predictor
-
-    def _network_answer(self, rows: Sequence[Row]) -> NetworkAnswer:
-        residual, attention = self._run(self._batch(self._arrays_of([row]), np.arange(1)) for row in rows)
-        regimes = [
-            regime_unmeasured(self.data, self.data.index[row]) if regime == MEASURED else regime
-            for row, regime in zip(rows, regimes_of(rows, self.data.index, control=self._control), strict=True)
-        ]
-        gates = np.array([self._gate_of(regime).factor for regime in regimes])
-        status = [self._status(row, regime) for row, regime in zip(rows, regimes, strict=True)]
-        return NetworkAnswer(
-            residual=residual,
-            gate=gates,
-            status=tuple(status),
-            **({} if self.module.attention is None else self._attention_record(attention)),
-        )
-
-    def _gate_of(self, regime: str) -> Gate:
-        return self.gates.get(regime, CLOSED) if self.settings.gate else OPEN
-
-    def _status(self, row: Row, regime: str) -> str:
-        said = []
-        for gene in genes_of(row[0], control=self._control):
-            number = self._node_of[gene]
-            if not self.nodes.connected[number] and self.networks:
-                said.append(
-                    "isolated" if self.nodes.measured[number] or not self.nodes.described[number] else "prior_only"
-                )
-        if self.settings.gate and not self._gate_of(regime).fitted:
-            said.append(TOO_FEW)
-        return ";".join(dict.fromkeys(said))
-
-    def _attention_record(self, attention: Sequence[torch.Tensor]) -> dict[str, Any]:
-        mean, sd = torch.stack(list(attention), dim=1).cpu().numpy()
+    def _record(self, explanations: Sequence[torch.Tensor]) -> dict[str, Any]:
+        if self.module.attention is None:
+            return {}
+        mean, sd = torch.stack(list(explanations), dim=1).cpu().numpy()
         return {
             "obsm": {keys.ATTENTION: mean, keys.ATTENTION_SD: sd},
             "tables": {
@@ -312,20 +173,6 @@ class APP(PerturbationModel):
                 keys.ATTENTION_TV: float(self.attention_tv or 0.0),
             },
         }
-
-    def _anchor_responses(self, rows: Sequence[Row]) -> list[Response]:
-        if self.settings.anchor in ("auto", "mean"):
-            return [self._parts.anchor.of(genes_of(one, control=self._control), context) for one, context in rows]
-        return [self._plain_anchor(row) for row in rows]
-
-    def _plain_anchor(self, row: Row) -> Response:
-        """Sum of measured singles, and 0 for the others."""
-        genes = genes_of(row[0], control=self._control)
-        measured = [self._parts.measured(gene, row[1]) for gene in genes]
-        known = [one for one in measured if one is not None]
-        total = np.sum(known, axis=0) if known else np.zeros(len(self.data.var_names))
-        total = self._parts.factor(genes, row[1]) * total + self._parts.offset(genes, row[1])
-        return Response(total, "shrunken" if known else "zero")
 
     def get_attention(self, conditions: Sequence[str], *, n_top: int | None = None) -> pd.DataFrame:
         """Attention of conditions over the genes of the networks, averaged over members.
@@ -368,22 +215,16 @@ class APP(PerturbationModel):
     # -- saving ------------------------------------------------------------------------------------------------------
 
     def _facts(self) -> dict[str, str]:
-        gates = [f"{regime} {gate.factor:.2f} (n = {gate.n})" for regime, gate in self.gates.items()]
         weights = [f"{name} {weight:.2f}" for name, weight in self.relation_weights.items()]
-        facts = {"gates": ", ".join(gates), "weight of networks": ", ".join(weights) if len(weights) > 1 else ""}
+        facts = super()._facts() | {"weight of networks": ", ".join(weights) if len(weights) > 1 else ""}
         if self.attention_tv is not None:
             facts["attention"] = f"differs by {self.attention_tv:.2f} between perturbations (total variation)"
         return facts
 
     def _fitted(self) -> dict[str, Any]:
-        return {
-            "gates": gates_to_plain(self.gates),
-            "attention_tv": self.attention_tv,
-            "relation_weights": self.relation_weights,
-        }
+        return super()._fitted() | {"attention_tv": self.attention_tv, "relation_weights": self.relation_weights}
 
     def _restore(self, fitted: Mapping[str, Any]) -> None:
-        self.gates = gates_from_plain(fitted["gates"])
+        super()._restore(fitted)
         self.attention_tv = fitted["attention_tv"]
         self.relation_weights = dict(fitted["relation_weights"])
-        self._predictor = None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import torch
-from scvi.module.base import BaseModuleClass, LossOutput
 from torch import Tensor, nn
 
+from scperturb_modules.models._anchored_module import AnchoredModule, Answer, Rows
 from scperturb_modules.models.app._attention import GeneAttention
 from scperturb_modules.models.app._nodes import NodeEmbedding, NodeFeatures
 from scperturb_modules.models.app._settings import AppSettings
@@ -20,9 +19,7 @@ from scperturb_modules.nn import (
     MemberLinear,
     MlpHead,
     Relation,
-    at_least_float32,
     root_mean_square_norm,
-    squared_error,
 )
 
 N_PRODUCTS = 128
@@ -30,11 +27,6 @@ N_PRODUCTS = 128
 
 COUNTS = 3
 """Numbers of perturbed genes that are told apart: 1, 2, 3 and more."""
-
-KINDS = ("single", "combination")
-
-PER_MEMBER_BUFFERS = {"known", "basis", "table"}
-"""Buffers with an axis of members; all parameters have one."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +66,6 @@ class AppShape:
     scale: float
 
 
-class Answer(NamedTuple):
-    """What the network says of B rows: (M, B, G) residual, (M, B) inner gate, (M, B, N) attention or None."""
-
-    residual: Tensor
-    gate: Tensor
-    attention: Tensor | None
-
-
 @dataclass
 class GeneStates:
     """What depends on no perturbation.
@@ -95,51 +79,18 @@ class GeneStates:
     control: Tensor | None = None
 
 
-class Rows(NamedTuple):
-    """B conditions of at most k genes each, as the network sees them.
+class AppModule(AnchoredModule):
+    """Gene embeddings, attention from the perturbation over all genes, a head; M members at once."""
 
-    ``node`` (B, k) int64; ``present`` (B, k) 0 or 1; ``measured`` (m, B, k), whether a gene counts as measured, m = 1
-    or M; ``measured_part`` and ``expected_part`` (B, k, G), what a gene brings to the anchor if it does and if it does
-    not; ``context`` (B,) int64.
-    """
-
-    node: Tensor
-    present: Tensor
-    measured: Tensor
-    measured_part: Tensor
-    expected_part: Tensor
-    context: Tensor
-
-    def total(self, factor: Tensor) -> Tensor:
-        """(m, B, G) sum over genes of ``factor`` (m, B, k) times the gene's part.
-
-        One product per row, so that no array of members x rows x genes x outputs comes about.
-        """
-        both = torch.cat([factor * self.measured, factor * (self.present - self.measured)], dim=-1)
-        parts = torch.cat([self.measured_part, self.expected_part], dim=1)
-        return torch.matmul(both.transpose(0, 1), parts).transpose(0, 1)
-
-    def responses(self, basis: Tensor) -> Tensor:
-        """(m, B, k, K) the parts in a basis (G, K)."""
-        measured, expected = torch.matmul(self.measured_part, basis), torch.matmul(self.expected_part, basis)
-        return torch.where(self.measured[..., None] > 0, measured, expected)
-
-
-class AppModule(BaseModuleClass):
-    """Gene embeddings, attention from the perturbation over all genes, a head; M members at once.
-
-    The loss is the weighted squared error of ``anchor + gate * residual``, divided by the mean square of the training
-    changes: predicting no change costs about 1.
-    """
+    PER_MEMBER_BUFFERS = frozenset({"known", "basis", "table"})
 
     isolated: Tensor
     response_basis: Tensor
     covariates: Tensor
 
     def __init__(self, shape: AppShape, settings: AppSettings) -> None:
-        super().__init__()
-        self.settings, self.scale = settings, shape.scale
-        self.n_members, n_nodes = shape.known.shape
+        super().__init__(shape.known.shape[0], shape.scale, settings)
+        self._states_now: GeneStates | None = None
         m, d = self.n_members, settings.d
         features = NodeFeatures(m, shape.known, shape.tables, settings)
         relations = [Relation(one, agg=settings.agg, edge_dropout=settings.edge_dropout) for one in shape.adjacencies]  # type: ignore[arg-type]
@@ -155,7 +106,6 @@ class AppModule(BaseModuleClass):
                 outside=shape.outside,
             )  # fmt: skip
         self._build_head(shape, settings)
-        self._states_now: GeneStates | None = None
 
     def _build_context(self, shape: AppShape, settings: AppSettings) -> None:
         m, d = self.n_members, settings.d
@@ -296,63 +246,6 @@ class AppModule(BaseModuleClass):
         # starts at .73: the residual itself starts at 0
         return torch.sigmoid(self.inner_gate(facts)[..., 0] + 1.0)
 
-    # -- scvi's module interface -------------------------------------------------------------------------------------
-
-    def forward(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Any], LossOutput]:
-        """Outputs and loss of a batch of training conditions."""
-        rows, anchor = self.read(tensors, p_mask=self.settings.p_mask if self.training else 0.0)
-        answer = self.respond(rows)
-        step = answer.gate[..., None] * answer.residual
-        difference = tensors["target"] - anchor
-        output = (
-            self._training_loss(tensors, difference, step)
-            if self.training
-            else _moments(tensors, difference, step, self.scale)
-        )
-        return {}, {"residual": step, "anchor": anchor}, output
-
-    def read(
-        self, tensors: Mapping[str, Tensor], *, p_mask: float = 0.0, masked: Tensor | None = None
-    ) -> tuple[Rows, Tensor]:
-        """Rows of a batch and their anchors (m, B, G).
-
-        ``p_mask``: share of measured parts of combinations that are shown as not measured; ``masked`` (B, k): which.
-        """
-        present, measured = tensors["present"], tensors["measured"][None]
-        if p_mask:
-            hidden = torch.rand(self.n_members, *present.shape, device=present.device) < p_mask
-            measured = measured * ~(hidden & (present.sum(dim=1) > 1)[None, :, None])
-        if masked is not None:
-            measured = measured * ~masked
-        rows = Rows(
-            tensors["node"],
-            present,
-            measured.to(present.dtype) * present,
-            tensors["measured_part"],
-            tensors["expected_part"],
-            tensors["context"],
-        )
-        return rows, rows.total(present[None]) + tensors["offset"]
-
-    def _training_loss(self, tensors: Mapping[str, Tensor], difference: Tensor, step: Tensor) -> LossOutput:
-        error = squared_error(difference - step, tensors["gene_weight"]) / self.scale
-        weight = (tensors["trains"] * (tensors["row_weight"] * tensors["weight"])[:, None]).T
-        per_member = (error * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-6)
-        return LossOutput(loss=per_member.mean(), n_obs_minibatch=len(difference), extra_metrics={})
-
-    def validation_loss(self, means: Mapping[str, float]) -> float:
-        """Held-out squared error against that of the anchor, with the best gate for singles and for combinations.
-
-        0 is as good as the anchor, below 0 is better.
-        """
-        total = 0.0
-        for kind in KINDS:
-            product, square = means[f"product_{kind}"], means[f"square_{kind}"]
-            factor = min(max(product / square, 0.0), 1.0) if square > 0 else 0.0
-            factor = factor if self.settings.gate else 1.0
-            total += factor**2 * square - 2 * factor * product
-        return total
-
     def spread_attention(self, tensors: Mapping[str, Tensor]) -> None:
         """Start with an attention that depends on the perturbation; see :meth:`GeneAttention.spread`."""
         if self.attention is None:
@@ -365,46 +258,11 @@ class AppModule(BaseModuleClass):
             self.attention.spread(self._context(rows, self._tokens(rows, h) * rows.present[None, :, :, None]), h)
         self.train(was_training)
 
-    def subset(self, members: slice) -> Self:
-        """A copy with some of the members only, in evaluation mode."""
-        twin = copy.deepcopy(self)
-        twin.n_members = twin.nodes.n_members = len(range(*members.indices(self.n_members)))
-        for module in twin.modules():
-            # whatever has an axis of members has it first
-            for name, value in list(module.named_parameters(recurse=False)):
-                setattr(module, name, nn.Parameter(value.detach()[members].clone(), requires_grad=False))
-            for name in PER_MEMBER_BUFFERS & dict(module.named_buffers(recurse=False)).keys():
-                module.register_buffer(name, getattr(module, name)[members].clone())
-        twin.eval()
-        return twin
-
-    def train(self, mode: bool = True) -> Self:
-        """Forget the kept embeddings: weights may change."""
+    def forget(self) -> None:
+        """Forget the kept embeddings."""
         self._states_now = None
-        return super().train(mode)
-
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Forget the kept embeddings: weights change."""
-        self._states_now = None
-        return super().load_state_dict(*args, **kwargs)
 
 
 def _one_hot(number: Tensor, least: int) -> Tensor:
     """(..., 3) for ``least``, ``least + 1`` and more."""
     return nn.functional.one_hot((number.long() - least).clamp(0, COUNTS - 1), COUNTS)
-
-
-def _moments(tensors: Mapping[str, Tensor], difference: Tensor, step: Tensor, scale: float) -> LossOutput:
-    """What is needed to judge the held-out rows under any gate, as weighted means over rows and members."""
-    weight = tensors["held_out"] * (tensors["row_weight"] * tensors["weight"])[:, None]
-    total = weight.sum()
-    difference, step = at_least_float32(difference), at_least_float32(step)
-    product = (difference * step).mean(dim=-1) / scale
-    square = step.square().mean(dim=-1) / scale
-    metrics = {"loss_weight": total}
-    for kind, chosen in zip(KINDS, (tensors["is_combination"] == 0, tensors["is_combination"] > 0), strict=True):
-        share = (weight * chosen[:, None]).T / total.clamp(min=1e-6)
-        metrics |= {f"product_{kind}": (product * share).sum(), f"square_{kind}": (square * share).sum()}
-    loss = metrics["square_single"] + metrics["square_combination"]
-    loss = loss - 2 * (metrics["product_single"] + metrics["product_combination"])
-    return LossOutput(loss=loss, n_obs_minibatch=len(difference), extra_metrics=metrics)

@@ -9,30 +9,16 @@ from typing import Any
 
 from scperturb_modules._errors import DataError, name_some
 from scperturb_modules._presets import with_preset
+from scperturb_modules.models._anchored_settings import AnchoredSettings
 
-CHOICES: Mapping[str, tuple[Any, ...]] = MappingProxyType(
-    {
-        "embedding": ("graph", "random", "identity"),
-        "agg": ("mean", "sum", "max"),
-        "combine": ("concat", "add"),
-        "fuse": ("gate", "concat", "mean"),
-        "activation": ("relu", "leaky_relu"),
-        "attention": ("all", "static", "context"),
-        "score": ("additive", "bilinear", "additive+bilinear"),
-        "pool": ("all", "measured", "connected"),
-        "context": ("mean", "sum", "mean+count", "interaction"),
-        "head": ("linear", "lowrank", "mlp"),
-        "anchor": ("auto", "mean", "additive", "zero"),
-        "covariate": ("none", "onehot", "profile"),
-        "unknown": ("anchor", "error"),
-    }
-)
 FEATURES = ("learned", "expression", "prior")
 
 
 @dataclass(frozen=True)
-class AppSettings:
+class AppSettings(AnchoredSettings):
     """Settings of :class:`APP`; the defaults are those of ``preset="tool"``.
+
+    Anchor, gate, members and folds are in :class:`~scperturb_modules.models.AnchoredSettings`.
 
     Parameters
     ----------
@@ -76,20 +62,8 @@ class AppSettings:
         The most components of ``"lowrank"``, and of the responses.
     scale_parts
         Whether the head may also rescale each gene's part of the anchor.
-    anchor
-        ``"auto"``: the anchor of :class:`scperturb_modules.baselines.Anchor` with all priors; ``"mean"``: the same
-        without priors; ``"additive"``: measured singles only, nothing for the others; ``"zero"``: the network alone.
-    gate
-        Whether the network's part is multiplied by the factor that cross-fitting allows; off: by 1.
     inner_gate
         Whether the network also weighs its own part by how much of the condition was measured.
-    n_members
-        Members that are trained on all conditions; the prediction is their mean.
-    n_folds
-        Folds of genes, and of combinations; each is left out by one further member, whose predictions for it choose the
-        epoch and the gates. 0: neither.
-    p_mask
-        Share of measured singles that a training combination is shown as not measured.
     center_control
         Whether the network's output for no perturbation is subtracted.
     covariate
@@ -98,11 +72,23 @@ class AppSettings:
     dropout, id_dropout, prior_dropout, edge_dropout
         Shares left out in training: of a perturbed gene's features, of free gene vectors, of prior tables per gene, of
         edges.
-    gamma
-        How much more responding genes count in the loss; see :func:`scperturb_modules.nn.effect_weights`.
-    unknown
-        What a gene that nothing is known of gets: ``"anchor"`` or an ``"error"``.
     """
+
+    CHOICES = dict(AnchoredSettings.CHOICES) | {
+        "embedding": ("graph", "random", "identity"),
+        "agg": ("mean", "sum", "max"),
+        "combine": ("concat", "add"),
+        "fuse": ("gate", "concat", "mean"),
+        "activation": ("relu", "leaky_relu"),
+        "attention": ("all", "static", "context"),
+        "score": ("additive", "bilinear", "additive+bilinear"),
+        "pool": ("all", "measured", "connected"),
+        "context": ("mean", "sum", "mean+count", "interaction"),
+        "head": ("linear", "lowrank", "mlp"),
+        "covariate": ("none", "onehot", "profile"),
+    }
+    LEAST = dict(AnchoredSettings.LEAST) | {"d": 1, "n_layers": 0, "heads": 1, "rank": 1}
+    SHARES = (*AnchoredSettings.SHARES, "dropout", "id_dropout", "prior_dropout", "edge_dropout")
 
     d: int = 32
     n_layers: int = 2
@@ -123,49 +109,22 @@ class AppSettings:
     head: str = "lowrank"
     rank: int = 30
     scale_parts: bool = True
-    anchor: str = "auto"
-    gate: bool = True
     inner_gate: bool = True
-    n_members: int = 5
-    n_folds: int = 5
-    p_mask: float = 0.3
     center_control: bool = True
     covariate: str = "onehot"
     dropout: float = 0.1
     id_dropout: float = 0.5
     prior_dropout: float = 0.2
     edge_dropout: float = 0.1
-    gamma: float = 0.0
-    unknown: str = "anchor"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", _as_tuple(self.features))
-        self._check_choices()
-        self._check_numbers()
-        if self.gate and not self.n_folds:
-            raise DataError("gate=True is fitted on left-out folds; set n_folds=5, or gate=False.")
-
-    def _check_choices(self) -> None:
-        for name, allowed in CHOICES.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise DataError(f"{name}={value!r}; choose one of {name_some(allowed, most=len(allowed))}.")
+        super().__post_init__()
         strange = [name for name in self.features if name not in FEATURES]
         if strange or not self.features:
             raise DataError(f"features={self.features!r}; choose one or several of {name_some(FEATURES)}.")
-
-    def _check_numbers(self) -> None:
-        least_of = {"d": 1, "n_layers": 0, "heads": 1, "rank": 1, "n_members": 1, "n_folds": 0, "gamma": 0}
-        for name, least in least_of.items():
-            if not getattr(self, name) >= least:
-                raise DataError(f"{name}={getattr(self, name)}, but it must be at least {least}.")
-        if self.n_folds == 1:
-            raise DataError("n_folds=1 leaves everything out; use 0, or 2 and more.")
         if self.d % self.heads:
             raise DataError(f"d={self.d} is no multiple of heads={self.heads}.")
-        for name in ("p_mask", "dropout", "id_dropout", "prior_dropout", "edge_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise DataError(f"{name}={getattr(self, name)}, but it is a share from 0 to below 1.")
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from scperturb_modules.baselines import Anchor, TrainingData
-from scperturb_modules.models.app._rows import PartTable, row_arrays
+from scperturb_modules.models._rows import PartTable, row_arrays
 from scperturb_modules.priors import as_sources
 
 GENES = [f"G{i:02d}" for i in range(16)]

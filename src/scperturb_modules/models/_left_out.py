@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from scperturb_modules._conditions import regime_by_seen
 from scperturb_modules.baselines import TrainingData
+from scperturb_modules.models._anchored_module import AnchoredModule
+from scperturb_modules.models._folds import Members
 from scperturb_modules.models._gate import LeftOut
-from scperturb_modules.models.app._folds import Members
-from scperturb_modules.models.app._module import AppModule
-from scperturb_modules.models.app._rows import Arrays
+from scperturb_modules.models._rows import Arrays
 
 CHUNK = 32
 """Rows that go through the network together."""
@@ -37,7 +37,7 @@ def regime_unmeasured(data: TrainingData, row: int, hidden: Collection[str] = ()
     return regime_by_seen(len(genes), n_seen)
 
 
-def predict_left_out(module: AppModule, arrays: Arrays, data: TrainingData, members: Members) -> LeftOut:
+def predict_left_out(module: AnchoredModule, arrays: Arrays, data: TrainingData, members: Members) -> LeftOut:
     """Predict every left-out row by the members that did not see it, under every regime that it can stand for."""
     found: list[tuple[int, str, float, float, float]] = []
     for hidden, judges in _ways_to_leave_out(data, members):
@@ -74,7 +74,7 @@ def _masked(data: TrainingData, arrays: Arrays, rows: NDArray[np.intp], hidden: 
 
 
 def _judge(
-    module: AppModule, arrays: Arrays, rows: NDArray[np.intp], masked: Mask, judges: Mask
+    module: AnchoredModule, arrays: Arrays, rows: NDArray[np.intp], masked: Mask, judges: Mask
 ) -> list[tuple[float, float, float]]:
     """<t - A, r>, <r, r> and <t - A, t - A> of each row; r is the mean over its judges (n, M)."""
     batch = {name: torch.as_tensor(values[rows], device=module.device) for name, values in arrays.items()}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scperturb_modules._errors import DataError
-from scperturb_modules.models.app._folds import MIN_COMBINATIONS, deal_members
+from scperturb_modules.models._folds import MIN_COMBINATIONS, deal_members
 
 GENES = [f"G{i}" for i in range(12)]
 PAIRS = ["+".join(pair) for pair in itertools.combinations(GENES[:6], 2)]

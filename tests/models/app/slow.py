@@ -56,7 +56,7 @@ class SlowMember:
         return self.linear("nodes.features.linear", x) if self.shape.tables else np.array(x, dtype=float)
 
     def tokens(self, row):
-        if "token.weight" not in self.arrays:
+        if "condition.token.weight" not in self.arrays:
             return [self.h[node] for node in row["nodes"]]
         found = []
         for k, node in enumerate(row["nodes"]):
@@ -64,7 +64,7 @@ class SlowMember:
             if self.settings.responses:
                 part = row["measured_part" if row["measured"][k] else "expected_part"][k]
                 x += [*normed(part @ self.shape.response_basis.numpy()), row["measured"][k]]
-            found.append(normed(self.linear("token", x)))
+            found.append(normed(self.linear("condition.token", x)))
         return found
 
     def scores(self, context, head):
@@ -111,8 +111,8 @@ class SlowMember:
         if self.settings.context in ("mean+count", "interaction"):
             blocks.append([float(min(len(tokens), 3) == n) for n in (1, 2, 3)])
         if self.settings.context == "interaction":
-            features = [self.linear("products", token) for token in tokens]
-            products = np.zeros(self.arrays["products.weight"].shape[1])
+            features = [self.linear("condition.products", token) for token in tokens]
+            products = np.zeros(self.arrays["condition.products.weight"].shape[1])
             for a in range(len(features)):
                 for b in range(a):
                     products = products + features[a] * features[b]
@@ -148,11 +148,11 @@ class SlowMember:
     def part_factor(self, tokens, unmeasured, k):
         others = [token for j, token in enumerate(tokens) if j != k]
         if self.settings.context == "interaction":
-            own = self.linear("products", tokens[k])
-            said = sum((own * self.linear("products", token) for token in others), np.zeros_like(own))
+            own = self.linear("condition.products", tokens[k])
+            said = sum((own * self.linear("condition.products", token) for token in others), np.zeros_like(own))
         else:
             said = sum(others, np.zeros(self.settings.d))
-        return self.linear("part_scale", [*unmeasured[k], *said])[0]
+        return self.linear("condition.part_scale", [*unmeasured[k], *said])[0]
 
     def gate(self, row, covariate):
         if not self.settings.inner_gate:

@@ -134,7 +134,7 @@ def test_gradients_against_central_differences(variant, make, float64, no_dropou
         for parameter in module.parameters():
             parameter.mul_(0.3)
     module.train()
-    wanted = ("attention.", "nodes.layers", "head.", "token.weight")
+    wanted = ("attention.", "nodes.layers", "head.", "condition.token.weight")
     chosen = {name: one for name, one in module.named_parameters() if any(part in name for part in wanted)}
     assert {"attention.v", "attention.of_context.weight", "attention.of_gene.weight"} <= chosen.keys()
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from scperturb_modules.models._anchored_module import AnchoredModule, Answer, Rows
+from scperturb_modules.models._condition_tokens import N_PRODUCTS, ConditionTokens
 from scperturb_modules.models.app._attention import GeneAttention
 from scperturb_modules.models.app._nodes import NodeEmbedding, NodeFeatures
 from scperturb_modules.models.app._settings import AppSettings
@@ -19,11 +20,7 @@ from scperturb_modules.nn import (
     MemberLinear,
     MlpHead,
     Relation,
-    root_mean_square_norm,
 )
-
-N_PRODUCTS = 128
-"""Width of the products of pairs of genes in ``context="interaction"``."""
 
 COUNTS = 3
 """Numbers of perturbed genes that are told apart: 1, 2, 3 and more."""
@@ -85,7 +82,6 @@ class AppModule(AnchoredModule):
     PER_MEMBER_BUFFERS = frozenset({"known", "basis", "table"})
 
     isolated: Tensor
-    response_basis: Tensor
     covariates: Tensor
 
     def __init__(self, shape: AppShape, settings: AppSettings) -> None:
@@ -96,7 +92,6 @@ class AppModule(AnchoredModule):
         relations = [Relation(one, agg=settings.agg, edge_dropout=settings.edge_dropout) for one in shape.adjacencies]  # type: ignore[arg-type]
         self.nodes = NodeEmbedding(features, relations, m, settings)
         self.register_buffer("isolated", shape.isolated.to(torch.get_default_dtype()))
-        self.register_buffer("response_basis", shape.response_basis)
         self.register_buffer("covariates", shape.covariates)
         self._build_context(shape, settings)
         self.attention = None
@@ -109,13 +104,14 @@ class AppModule(AnchoredModule):
 
     def _build_context(self, shape: AppShape, settings: AppSettings) -> None:
         m, d = self.n_members, settings.d
-        self.token = None
-        if settings.responses or settings.context == "interaction":
-            n_responses = shape.response_basis.shape[1] + 1 if settings.responses else 0
-            self.token = MemberLinear(m, d + n_responses, d)
-        self.products = None
-        if settings.context == "interaction":
-            self.products = MemberLinear(m, d, N_PRODUCTS, bias=False)
+        self.condition = ConditionTokens(
+            m,
+            d,
+            shape.response_basis if settings.responses else None,
+            products=settings.context == "interaction",
+            scale_parts=settings.scale_parts,
+            dropout=settings.dropout,
+        )
         self.covariate = None
         if settings.covariate != "none" and shape.covariates.shape[0] > 1:
             self.covariate = MemberLinear(m, shape.covariates.shape[1], d, bias=False)
@@ -125,7 +121,9 @@ class AppModule(AnchoredModule):
         width = d * settings.heads if self.attention is not None else d
         if self.attention is not None and settings.context_skip:
             width += d
-        width += COUNTS * (settings.context in ("mean+count", "interaction")) + N_PRODUCTS * (self.products is not None)
+        width += COUNTS * (settings.context in ("mean+count", "interaction")) + N_PRODUCTS * (
+            self.condition.products is not None
+        )
         zero = settings.anchor != "zero"
         self.head: nn.Module
         if settings.head == "lowrank":
@@ -134,9 +132,6 @@ class AppModule(AnchoredModule):
             self.head = MlpHead(m, width, n_genes, zero=zero)
         else:
             self.head = LinearHead(m, width, n_genes, zero=zero)
-        self.part_scale = None
-        if settings.scale_parts:
-            self.part_scale = MemberLinear(m, d + (N_PRODUCTS if self.products is not None else d), 1, zero=True)
         self.inner_gate = None
         if settings.inner_gate:
             self.inner_gate = MemberLinear(m, 2 * COUNTS + 1 + shape.covariates.shape[1], 1, zero=True)
@@ -146,7 +141,7 @@ class AppModule(AnchoredModule):
     def gene_states(self) -> GeneStates:
         """Embeddings and attention keys of all genes; kept between calls in evaluation."""
         keep = not self.training and not torch.is_grad_enabled()
-        if keep and self._states_now is not None and self._states_now.h.device == self.response_basis.device:
+        if keep and self._states_now is not None and self._states_now.h.device == self.covariates.device:
             return self._states_now
         h = self.nodes()
         states = GeneStates(h, None if self.attention is None else self.attention.keys(h))
@@ -157,11 +152,11 @@ class AppModule(AnchoredModule):
     def respond(self, rows: Rows) -> Answer:
         """Response of B conditions, without the anchor."""
         genes = self.gene_states()
-        tokens = self._tokens(rows, genes.h) * rows.present[None, :, :, None]
+        tokens = self.condition(rows, genes.h)
         # what a measured single says of its own gene is in the anchor: the head reads of it in products alone
         unmeasured = tokens * (1 - rows.measured)[..., None]
         context, skip = self._context(rows, tokens), self._context(rows, unmeasured)
-        products = None if self.products is None else self.products(tokens)
+        products = self.condition.multiplied(tokens)
         state, alpha = self._state(rows, context, skip, products, genes)
         residual = self.head(state)
         if self.settings.center_control:
@@ -172,23 +167,9 @@ class AppModule(AnchoredModule):
                 state_0, _ = self._state(None, nothing, nothing, empty, genes)
                 genes.control = self.head(state_0)
             residual = residual - genes.control
-        if self.part_scale is not None:
-            residual = residual + self._rescaled_parts(rows, tokens, unmeasured, products)
+        if self.condition.part_scale is not None:
+            residual = residual + self.condition.rescaled(rows, tokens, unmeasured, products)
         return Answer(residual, self._gate(rows, residual), alpha)
-
-    def _tokens(self, rows: Rows, h: Tensor) -> Tensor:
-        """(M, B, k, d) embedding of each perturbed gene."""
-        n_rows, k = rows.node.shape
-        own = h[:, rows.node.reshape(-1)].reshape(self.n_members, n_rows, k, -1)
-        if self.token is None:
-            return own
-        blocks = [root_mean_square_norm(own)]
-        if self.settings.responses:
-            seen = root_mean_square_norm(rows.responses(self.response_basis))
-            said = torch.cat([seen, rows.measured[..., None]], dim=-1)
-            blocks.append(said.expand(self.n_members, -1, -1, -1))
-        x = nn.functional.dropout(torch.cat(blocks, dim=-1), self.settings.dropout, self.training)
-        return root_mean_square_norm(self.token(x))
 
     def _context(self, rows: Rows, tokens: Tensor) -> Tensor:
         """(M, B, d)."""
@@ -216,18 +197,8 @@ class AppModule(AnchoredModule):
             count = torch.zeros_like(context[..., :COUNTS]) if rows is None else _one_hot(rows.present.sum(dim=1), 1)
             blocks.append(count.to(context.dtype).expand(self.n_members, -1, -1))
         if products is not None:
-            # sum over pairs of genes of the products of their features: the same for A+B and B+A, and 0 for one gene
-            blocks.append(0.5 * (products.sum(dim=2).square() - products.square().sum(dim=2)))
+            blocks.append(self.condition.of_pairs(products))
         return torch.cat(blocks, dim=-1), alpha
-
-    def _rescaled_parts(self, rows: Rows, tokens: Tensor, unmeasured: Tensor, products: Tensor | None) -> Tensor:
-        """(M, B, G): each gene's part of the anchor times a factor that depends on the other genes."""
-        assert self.part_scale is not None
-        if products is None:
-            others = tokens.sum(dim=2, keepdim=True) - tokens
-        else:
-            others = products * (products.sum(dim=2, keepdim=True) - products)
-        return rows.total(self.part_scale(torch.cat([unmeasured, others], dim=-1))[..., 0])
 
     def _gate(self, rows: Rows, residual: Tensor) -> Tensor:
         """(M, B) in (0, 1): how much of the residual to believe, by how much of the condition was measured."""
@@ -255,7 +226,7 @@ class AppModule(AnchoredModule):
         with torch.no_grad():
             rows, _ = self.read(tensors)
             h = self.gene_states().h
-            self.attention.spread(self._context(rows, self._tokens(rows, h) * rows.present[None, :, :, None]), h)
+            self.attention.spread(self._context(rows, self.condition(rows, h)), h)
         self.train(was_training)
 
     def forget(self) -> None:

@@ -7,12 +7,13 @@ import torch
 
 from scperturb_modules._errors import DataError
 from scperturb_modules.baselines import Anchor, TrainingData
+from scperturb_modules.models._features import MOST_PRIOR_FEATURES, scaled_patterns
 from scperturb_modules.models._folds import deal_members
 from scperturb_modules.models._nodes import Nodes
 from scperturb_modules.models._rows import PartTable, row_arrays
-from scperturb_modules.models.app._inputs import MOST_PRIOR_FEATURES, make_shape, scaled_patterns
+from scperturb_modules.models.app._inputs import make_shape
 from scperturb_modules.models.app._settings import settings_of
-from scperturb_modules.priors import GeneGraph
+from scperturb_modules.priors import GeneGraph, as_sources
 
 SINGLES = [f"G{i:02d}" for i in range(8)]
 PAIRS = ["G00+G01", "G00+G02", "G01+X1", "G02+G03"]
@@ -54,7 +55,14 @@ class Screen:
     def shape(self, preset="tool", **settings):
         chosen = settings_of(preset, {"rank": 4, **settings})
         return make_shape(
-            self.training, self.data, self.nodes, self.networks, self.tables, self.arrays, self.members, chosen
+            self.training,
+            self.data,
+            self.nodes,
+            self.networks,
+            as_sources(self.tables),
+            self.arrays,
+            self.members,
+            chosen,
         )
 
 

@@ -13,7 +13,9 @@ M, N, D = 2, 6, 4
 
 def features_of(known=None, tables=None, **settings):
     known = torch.ones(M, N, dtype=torch.bool) if known is None else known
-    return NodeFeatures(M, known, tables or {}, settings_of("tool", {"d": D, **settings}))
+    chosen = settings_of("tool", {"d": D, **settings})
+    dropouts = {"id_dropout": chosen.id_dropout, "prior_dropout": chosen.prior_dropout}
+    return NodeFeatures(M, known, tables or {}, D, learned="learned" in chosen.features, **dropouts)
 
 
 def one_table(n_columns=3, present=None):

@@ -20,7 +20,6 @@ from scperturb_modules.models.app._attention import total_variation
 from scperturb_modules.models.app._inputs import make_shape
 from scperturb_modules.models.app._module import AppModule, AppShape
 from scperturb_modules.models.app._settings import AppSettings, settings_of
-from scperturb_modules.priors import GeneSets
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -110,15 +109,9 @@ class APP(AnchoredModel):
     # -- building ----------------------------------------------------------------------------------------------------
 
     def _shape(self) -> AppShape:
-        """What the module is built from; networks and gene sets are features too, after the tables."""
-        tables = dict(self.tables)
-        for name in self.networks:
-            source = self.sources[name]
-            kind = "sets" if isinstance(source.prior, GeneSets) else "spectral"
-            tables[f"{name} ({kind})"] = source.table
-        return make_shape(
-            self.training, self.data, self.nodes, self.networks, tables, self._arrays, self._members, self.settings
-        )
+        """What the module is built from."""
+        parts = self.nodes, self.networks, self.sources, self._arrays, self._members, self.settings
+        return make_shape(self.training, self.data, *parts)
 
     @property
     def _relation_names(self) -> list[str]:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from scperturb_modules.models._anchored_module import AnchoredModule, Answer, Rows
 from scperturb_modules.models._condition_tokens import N_PRODUCTS, ConditionTokens
+from scperturb_modules.models._node_features import NodeFeatures
 from scperturb_modules.models.app._attention import GeneAttention
-from scperturb_modules.models.app._nodes import NodeEmbedding, NodeFeatures
+from scperturb_modules.models.app._nodes import NodeEmbedding
 from scperturb_modules.models.app._settings import AppSettings
 from scperturb_modules.nn import (
     LinearHead,
@@ -88,7 +89,15 @@ class AppModule(AnchoredModule):
         super().__init__(shape.known.shape[0], shape.scale, settings)
         self._states_now: GeneStates | None = None
         m, d = self.n_members, settings.d
-        features = NodeFeatures(m, shape.known, shape.tables, settings)
+        features = NodeFeatures(
+            m,
+            shape.known,
+            shape.tables,
+            d,
+            learned="learned" in settings.features,
+            id_dropout=settings.id_dropout,
+            prior_dropout=settings.prior_dropout,
+        )
         relations = [Relation(one, agg=settings.agg, edge_dropout=settings.edge_dropout) for one in shape.adjacencies]  # type: ignore[arg-type]
         self.nodes = NodeEmbedding(features, relations, m, settings)
         self.register_buffer("isolated", shape.isolated.to(torch.get_default_dtype()))

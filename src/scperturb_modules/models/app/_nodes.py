@@ -1,68 +1,14 @@
-"""Embeddings of all genes of the networks: what they start from, and message passing."""
+"""Embeddings of all genes of the networks by message passing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
+from scperturb_modules.models._node_features import NodeFeatures
 from scperturb_modules.models.app._settings import AppSettings
-from scperturb_modules.nn import GraphLayer, MemberLinear, MemberTable, Relation
-
-
-class NodeFeatures(nn.Module):
-    """What a gene starts from: free vectors, expression in controls, rows of prior tables; mapped to width d.
-
-    Parameters
-    ----------
-    n_members
-        M.
-    known
-        (M, N) bool: genes perturbed in what the member is trained on. A free vector of any other gene was never trained
-        and is 0, unless free vectors are all there is.
-    tables
-        Name to ((N, F) float32, (N,) bool mask of present rows). A missing row is 0 with a bit that says so.
-    """
-
-    known: Tensor
-
-    def __init__(
-        self, n_members: int, known: Tensor, tables: dict[str, tuple[Tensor, Tensor]], settings: AppSettings
-    ) -> None:
-        super().__init__()
-        self.id_dropout, self.prior_dropout = settings.id_dropout, settings.prior_dropout
-        n_nodes = known.shape[1]
-        self.free = MemberTable(n_members, n_nodes, settings.d) if "learned" in settings.features else None
-        self.names = list(tables)
-        for name, (values, present) in tables.items():
-            self.register_buffer(f"values_{self.names.index(name)}", values)
-            self.register_buffer(f"present_{self.names.index(name)}", present.to(values.dtype)[:, None])
-        width = sum(values.shape[1] + 1 for values, _ in tables.values())
-        self.register_buffer("known", known.to(torch.get_default_dtype())[..., None])
-        self.linear = None
-        if tables:
-            self.linear = MemberLinear(n_members, width + (settings.d if self.free is not None else 0), settings.d)
-
-    def forward(self, n_members: int) -> Tensor:
-        """(M, N, d)."""
-        blocks = [] if self.free is None else [self._free()]
-        for number in range(len(self.names)):
-            values, present = getattr(self, f"values_{number}"), getattr(self, f"present_{number}")
-            kept = present.expand(n_members, -1, 1)
-            if self.training and self.prior_dropout:
-                kept = kept * (torch.rand(kept.shape, device=kept.device) >= self.prior_dropout)
-            blocks.append(torch.cat([values * kept, kept], dim=-1))
-        return blocks[0] if self.linear is None else self.linear(torch.cat(blocks, dim=-1))
-
-    def _free(self) -> Tensor:
-        assert self.free is not None
-        table = self.free()
-        if self.linear is not None:
-            table = table * self.known
-        if self.training and self.id_dropout:
-            table = table * (torch.rand(table.shape[:2], device=table.device) >= self.id_dropout)[..., None]
-        return table
+from scperturb_modules.nn import GraphLayer, MemberTable, Relation
 
 
 class NodeEmbedding(nn.Module):

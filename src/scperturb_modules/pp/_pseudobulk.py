@@ -110,11 +110,11 @@ def pseudobulk(
     view = resolve_screen(adata, keys)
     used = view.is_training if cells == "training" else np.ones(adata.n_obs, dtype=bool)
     _check_cells(view, used, keys)
-    groups, codes = _groups(view, used)
+    groups, codes = cell_groups(view, used)
     controls = find_controls(groups, pooled=control_fallback is not None)
     moments = group_moments(expression_of(adata, layer), codes, len(groups))
     _check_finite(moments, adata.var_names)
-    truth, training = _match_rows(groups, moments, controls, *_batch_counts(view, groups, codes))
+    truth, training = match_rows(groups, moments, controls, *batch_counts_of(view, groups, codes))
     result = _assemble(adata, groups, moments, truth, training)
     contexts = _add_control_means(result, groups, moments, controls)
     result.uns[_keys.ROOT] = {
@@ -145,7 +145,7 @@ def _check_cells(view: ScreenView, used: np.ndarray, keys: ScreenKeys) -> None:
     CellRows.of(view).part_of_row(view.parts, keys.split_key)
 
 
-def _groups(view: ScreenView, used: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+def cell_groups(view: ScreenView, used: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
     """Each cell belongs to one group: a perturbed row, or the controls of a context, batch and side.
 
     Returns the table of groups, perturbed rows first and by name, and (N,) the group of each cell, -1 if unused.
@@ -180,7 +180,7 @@ def _check_finite(moments: Moments, genes: pd.Index) -> None:
         )
 
 
-def _batch_counts(view: ScreenView, groups: pd.DataFrame, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def batch_counts_of(view: ScreenView, groups: pd.DataFrame, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(R, B) cells of each perturbed row per batch, and (K,) the batch of each group (0 for perturbed rows)."""
     batch_of_cell, batches = pd.factorize(view.batches, sort=True)
     n_rows = int((~groups["is_control"]).sum())
@@ -191,7 +191,7 @@ def _batch_counts(view: ScreenView, groups: pd.DataFrame, codes: np.ndarray) -> 
     return counts, batch_of_group
 
 
-def _match_rows(
+def match_rows(
     groups: pd.DataFrame,
     moments: Moments,
     controls: dict[str, Controls],

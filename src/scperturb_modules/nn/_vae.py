@@ -14,6 +14,9 @@ from scperturb_modules.nn._losses import at_least_float32
 LOWEST_SD = 0.1
 """Genes that vary less are not blown up to unit variance."""
 
+LOWEST_START = 0.1
+"""Nearer to 0 the output hardly has a gradient."""
+
 ACTIVE_VARIANCE = 1e-2
 """A latent dimension whose means vary less between cells tells nothing of them."""
 
@@ -36,7 +39,8 @@ class ControlVae(nn.Module):
         q.
     mean, sd
         (G,) of the training controls (log1p CP10k), or one number for all genes: what the encoder sees is standardised
-        by them, the sd taken as 0.1 at least. They are part of the state dict.
+        by them, the sd taken as 0.1 at least, and the decoder starts from about the mean. They are part of the state
+        dict.
 
     Notes
     -----
@@ -70,6 +74,7 @@ class ControlVae(nn.Module):
         self.register_buffer("sd", torch.as_tensor(sd, dtype=dtype).clamp(min=LOWEST_SD).expand(n_genes).clone())
         self.encoder = _perceptron([n_genes, *hidden, 2 * n_latent])
         self.decoder = _perceptron([n_latent, *reversed(hidden), n_genes])
+        _start_from(self.decoder[-1], self.mean)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(..., G) cells to (..., q) mean and log variance of their latent state."""
@@ -120,3 +125,11 @@ def _perceptron(widths: Sequence[int]) -> nn.Sequential:
     for n_in, width in zip(inner, inner[1:], strict=False):
         layers += [nn.Linear(n_in, width), nn.LayerNorm(width), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(inner[-1], n_out))
+
+
+def _start_from(layer: nn.Module, mean: Tensor) -> None:
+    """Set the bias of the decoder's last layer, or a hundred steps would go into finding the level of each gene."""
+    assert isinstance(layer, nn.Linear)
+    level = mean.clamp(min=LOWEST_START)
+    with torch.no_grad():
+        layer.bias.copy_(level + torch.log(-torch.expm1(-level)))  # the inverse of softplus

@@ -33,8 +33,8 @@ class Pathways(Protocol):
     def genes(self) -> tuple[str, ...]:
         """Gene symbols."""
 
-    def pathways(self, genes: str, level: int | str) -> pd.DataFrame:
-        """Columns id, name and n_genes."""
+    def pathways(self, genes: str | list[str], level: int | str) -> pd.DataFrame:
+        """Columns gene, id, name and n_genes."""
 
     def parents(self, pathway: str) -> pd.DataFrame:
         """Column id."""
@@ -99,7 +99,7 @@ def pathway_tree(hierarchy: Pathways, gene: str, *, max_pathways: int = 60, ax: 
     shown, n_leaves = _shown(table.loc[levels[1], "n_genes"], parents, max_pathways)
     rows = _rows([pathway for pathway in table.index if pathway in shown], parents)
     names, sizes = table["name"].to_dict(), table["n_genes"].to_dict()
-    labels = [f"{_cut(names[row.pathway])} ({sizes[row.pathway]:,})" for row in rows]
+    labels = [f"{_style.cut(names[row.pathway], MOST_LETTERS)} ({sizes[row.pathway]:,})" for row in rows]
     note = f"In brackets: genes, of the {len(hierarchy.genes):,} in {hierarchy.name}"
     repeated = "In grey italics: parts are shown above" if any(row.is_repeated for row in rows) else ""
     is_cut = n_leaves < len(levels[1])
@@ -150,10 +150,6 @@ def _rows(pathways: list[str], parents: dict[str, list[str]]) -> list[_Row]:
         if not parents[pathway]:
             add(pathway, 0, None)
     return rows
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1].rstrip() + "…"
 
 
 def _draw(ax: Axes, rows: list[_Row], labels: list[str], levels: list[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ FAINT_COLOR = "#C8C8C8"
 BAND_COLOR = "#F0F0F0"
 
 LEGEND_COLUMNS = 3
+_NARROW = 3.2
+"""Inches; legends of narrower axes have smaller letters."""
 
 METRIC_LABELS = {
     "l2_top1000": "L2 distance (log1p CP10k, top 1000 genes)",
@@ -105,17 +108,40 @@ def longest(names: Iterable[object]) -> int:
     return max((len(str(name)) for name in names), default=0)
 
 
-def legend_above(ax: Axes, handles: Sequence[Artist]) -> None:
+def cut(name: str, most: int) -> str:
+    """A name of at most so many letters; an ellipsis says that there were more."""
+    return name if len(name) <= most else name[: most - 1].rstrip() + "…"
+
+
+def inches_across(ax: Axes) -> float:
+    """Width of the axes."""
+    return float(ax.bbox.width / ax.figure.dpi)
+
+
+def inches_up(ax: Axes) -> float:
+    """Height of the axes."""
+    return float(ax.bbox.height / ax.figure.dpi)
+
+
+def wrapped(text: str, inches: float, *, letter: float = 0.066) -> str:
+    """A text in lines that are no longer than so many inches; ``letter`` is the width of one."""
+    most = max(16, int(inches / letter))
+    return "\n".join(textwrap.fill(line, most) for line in text.splitlines())
+
+
+def legend_above(
+    ax: Axes, handles: Sequence[Artist], *, n_columns: int = LEGEND_COLUMNS, fontsize: str = "small"
+) -> None:
     """A legend over the axes, where it can hide no point."""
     if handles:
         ax.legend(
             handles=list(handles),
             loc="lower left",
             bbox_to_anchor=(0.0, 1.0),
-            ncols=LEGEND_COLUMNS,
+            ncols=n_columns,
             columnspacing=1.2,
             handletextpad=0.4,
-            fontsize="small",
+            fontsize=fontsize,
             frameon=False,
         )
 
@@ -134,13 +160,13 @@ def gene_bars(ax: Axes, values: pd.Series, own: Sequence[str], *, foot: float, l
     return [Patch(color=color, label=text) for color, text in kinds.items() if color in colors]
 
 
-def write_above(ax: Axes, lines: Sequence[str], *, warning: str = "") -> None:
-    """A bold title, plain lines and a warning over the axes, above the legend where there is one.
+def write_above(ax: Axes, lines: Sequence[str], *, warning: str = "", n_columns: int = LEGEND_COLUMNS) -> None:
+    """A bold title, plain lines and a warning over the axes, above the legend of ``n_columns`` where there is one.
 
     Empty texts take no room.
     """
     legend = ax.get_legend()
-    n_rows = 0 if legend is None else -(-len(legend.get_texts()) // LEGEND_COLUMNS)
+    n_rows = 0 if legend is None else -(-len(legend.get_texts()) // n_columns)
     height = 4 + 15 * n_rows + (2 if n_rows else 0)
     styled: list[tuple[str, dict[str, Any]]] = [(warning, {"fontsize": "small", "weight": "bold", "color": PALETTE[1]})]
     styled += [(line, {"fontsize": "small"}) for line in reversed(lines[1:])]
@@ -149,6 +175,27 @@ def write_above(ax: Axes, lines: Sequence[str], *, warning: str = "") -> None:
         if text:
             ax.annotate(text, (0, 1), (0, height), "axes fraction", textcoords="offset points", va="bottom", **style)
             height += 15 + 11 * text.count("\n")
+
+
+def head(ax: Axes, handles: Sequence[Artist], lines: Sequence[str], *, warning: str = "") -> None:
+    """A legend and texts over the axes, in as many columns and lines as its width asks for; after ticks and labels."""
+    _lay_out(ax)
+    inches = inches_across(ax)
+    fontsize, letter = ("x-small", 0.055) if inches < _NARROW else ("small", 0.066)
+    entry = 0.42 + letter * longest(handle.get_label() for handle in handles)
+    n_columns = max(1, min(LEGEND_COLUMNS, int(inches / entry)))
+    legend_above(ax, handles, n_columns=n_columns, fontsize=fontsize)
+    title = [wrapped(line, inches, letter=0.086) for line in lines[:1]]
+    rest = [wrapped(line, inches) for line in lines[1:]]
+    write_above(ax, title + rest, warning=wrapped(warning, inches, letter=0.075), n_columns=n_columns)
+
+
+def _lay_out(ax: Axes) -> None:
+    """Give the axes the width that the figure's layout leaves beside its labels."""
+    root = ax.figure.figure
+    engine = root.get_layout_engine()
+    if engine is not None:
+        engine.execute(root)
 
 
 def quiet(ax: Axes) -> None:

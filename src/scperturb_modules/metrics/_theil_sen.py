@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+Index = NDArray[np.int64]
 
 ALL_PAIRS_GENES = 1_000
 """Up to this many genes every pair of genes is used."""
 MAX_PAIRS = 200_000
 """Pairs of genes drawn above that."""
 TOLERANCE = 1e-10
-"""A median is found once the next step is shorter than this, relative to the slopes and the spread of the pairs."""
+"""The median is found once a step is shorter than this, relative to the slopes of the pairs of genes."""
 _SINGULAR = 1e-14  # a determinant this small beside its two terms is rounding
 _SAME_POINT = 1e-12  # points this close, relative to the slopes, count as one
 _ROUNDING = 1e-12  # of a sum of distances, relative
-_MAX_STEPS = 500
-_NEAREST_EVERY = 6  # steps after which the nearest point itself is tried
+_MAX_STEPS = 500  # about five are needed, rarely fifty
 _AT_ONCE = 2**15  # numbers per array that stay in the processor's cache
 
 
@@ -69,26 +69,25 @@ def theil_sen(
     a, b, y = (np.ascontiguousarray(values, dtype=np.float64) for values in (first, second, double))
     if not (a.ndim == 2 and a.shape == b.shape == y.shape):
         raise ValueError(
-            f"first, second and double have shapes {a.shape}, {b.shape} and {y.shape}; all need the same (doubles, genes)."
+            f"first, second and double have shapes {a.shape}, {b.shape} and {y.shape}; all need one (doubles, genes)."
         )
     if max_pairs < 1:
         raise ValueError(f"max_pairs is {max_pairs}; it must be at least 1.")
-    slopes = np.full((len(a), 2), np.nan)
     i, j = _gene_pairs(a.shape[1], max_pairs, seed)
-    finite = np.flatnonzero(np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1) & np.isfinite(y).all(axis=1))
-    n_rows = max(1, _AT_ONCE // max(1, len(i)))
-    for block in range(0, len(finite), n_rows):
-        rows = finite[block : block + n_rows]
-        one, two, sums = a[rows], b[rows], y[rows]
-        slopes[rows] = _spatial_medians(*_exact_slopes(one, two, sums, i, j), _least_squares(one, two, sums))
+    points = np.empty((2, len(i)))  # one for all rows: fresh memory costs more than the arithmetic
+    slopes = np.full((len(a), 2), np.nan)
+    finite = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1) & np.isfinite(y).all(axis=1)
+    for row in np.flatnonzero(finite):
+        of_row = a[row], b[row], y[row]
+        slopes[row] = _spatial_median(_exact_slopes(*of_row, i, j, out=points), _least_squares(*of_row))
     return slopes
 
 
-def _gene_pairs(n_genes: int, max_pairs: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _gene_pairs(n_genes: int, max_pairs: int, seed: int) -> tuple[Index, Index]:
     """Both genes of every pair, or of a draw of ``max_pairs``: pair k joins gene k mod m to one k // m + 1 further."""
     n_pairs = n_genes * (n_genes - 1) // 2
     if n_genes > ALL_PAIRS_GENES and n_pairs > max_pairs:
-        pair = np.sort(np.random.default_rng(seed).choice(n_pairs, max_pairs, replace=False, shuffle=False))
+        pair = np.random.default_rng(seed).choice(n_pairs, max_pairs, replace=False, shuffle=False)
     else:
         pair = np.arange(n_pairs)
     first = pair % max(1, n_genes)
@@ -100,105 +99,106 @@ def _parts(n: int) -> Iterator[slice]:
     return (slice(start, start + _AT_ONCE) for start in range(0, n, _AT_ONCE))
 
 
-def _exact_slopes(
-    a: Array, b: Array, y: Array, i: NDArray[np.int64], j: NDArray[np.int64]
-) -> tuple[Array, Array, Array]:
-    """(rows, pairs) both slopes through each pair of genes, and 1 where there are such, 0 where they are singular."""
-    c1, c2, valid = (np.zeros((len(a), len(i))) for _ in range(3))
+def _exact_slopes(a: Array, b: Array, y: Array, i: Index, j: Index, *, out: Array) -> Array:
+    """(2, n) slopes that fit both genes of a pair exactly, of all pairs that are not singular; written into ``out``."""
+    n = 0
     for part in _parts(len(i)):
-        (ai, bi, yi), (aj, bj, yj) = ([values[:, genes[part]] for values in (a, b, y)] for genes in (i, j))
+        (ai, bi, yi), (aj, bj, yj) = ([values.take(genes[part]) for values in (a, b, y)] for genes in (i, j))
         one, other = ai * bj, aj * bi
         determinant = one - other
         solved = np.abs(determinant) > _SINGULAR * (np.abs(one) + np.abs(other))
-        np.divide(yi * bj - yj * bi, determinant, out=c1[:, part], where=solved)
-        np.divide(ai * yj - aj * yi, determinant, out=c2[:, part], where=solved)
-        valid[:, part] = solved
-    return c1, c2, valid
+        determinant = determinant[solved]
+        found = slice(n, n := n + len(determinant))
+        np.divide((yi * bj - yj * bi)[solved], determinant, out=out[0, found])
+        np.divide((ai * yj - aj * yi)[solved], determinant, out=out[1, found])
+    return out[:, :n]
 
 
 def _least_squares(a: Array, b: Array, y: Array) -> Array:
-    """(rows, 2) slopes with the smallest sum of squares, from which the median is sought; 0 where there are none."""
-    normal = np.column_stack([_row_dots(a, a), _row_dots(b, b), _row_dots(a, b)])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slopes = _solve(normal, np.column_stack([_row_dots(a, y), _row_dots(b, y)]))
-    return np.where(np.isfinite(slopes).all(axis=1)[:, None], slopes, 0.0)
+    """(2,) slopes with the smallest sum of squares, near which the median lies; 0 where there are none."""
+    slopes = _solve(_dot(a, a), _dot(b, b), _dot(a, b), right=np.array([_dot(a, y), _dot(b, y)]))
+    return np.zeros(2) if slopes is None else slopes
 
 
-def _spatial_medians(x: Array, y: Array, valid: Array, start: Array) -> Array:
-    """(rows, 2) the point of each row with the smallest sum of distances to its points (x, y); NaN without points.
+def _spatial_median(points: Array, start: Array) -> Array:
+    """(2,) where the sum of distances to ``points`` (2, n) is smallest; NaN without points.
 
-    Newton's steps, about six; where one does not come closer, the step of Weiszfeld as modified by Vardi and Zhang,
-    which always does, also from a point of the row. The median may be a point of the row, where the distance has no
-    derivative and steps grow short before they arrive; so the nearest point itself is tried now and then.
+    By Newton's steps. One that does not come closer is replaced by the step of Weiszfeld as modified by Vardi and
+    Zhang, which always does, also from a place where a point lies. The median may be a point itself, where the sum has
+    a kink that no step meets; so after every other refused step the nearest point is tried.
     """
-    median = np.full((len(x), 2), np.nan)
-    rows = np.flatnonzero(valid.any(axis=1))
-    x, y, valid, at = x[rows], y[rows], valid[rows], start[rows]
-    safe, least = at, np.full(len(rows), np.inf)
-    for step in range(1, _MAX_STEPS + 1):
-        total, weight, here, pull, curvature = _sums(x, y, valid, at)
-        closer = total <= least * (1 + _ROUNDING)
-        strength = np.hypot(*pull.T)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            weiszfeld = at + ((1 - here / strength) / weight)[:, None] * pull
-            newton = at + _solve(curvature, pull)
-            scale = np.abs(at).sum(axis=1) + valid.sum(axis=1) / weight
-        newton = np.where(((here == 0) & np.isfinite(newton).all(axis=1))[:, None], newton, weiszfeld)
-        newton = np.where((here >= strength)[:, None], at, newton)  # held by its own points: the median
-        done = closer & ~(np.abs(newton - at).max(axis=1) > TOLERANCE * scale)
-        median[rows[done]] = newton[done]
-        ahead = newton if step % _NEAREST_EVERY else _nearest(x, y, valid, at)
-        at, safe = np.where(closer[:, None], ahead, safe), np.where(closer[:, None], weiszfeld, safe)
-        least = np.minimum(total, least)
-        if done.any():
-            rows, at, safe, least, x, y, valid = (kept[~done] for kept in (rows, at, safe, least, x, y, valid))
-        if not len(rows):
-            break
-    return median
+    if not points.size:
+        return np.full(2, np.nan)
+    scale = _size(points)
+    at, safe, least = start, start, np.inf
+    refused = turn = False
+    for _ in range(_MAX_STEPS):
+        total, weight, here, pull, curvature = _sums(points, at, _SAME_POINT * scale)
+        if total > least * (1 + _ROUNDING):
+            at, refused, turn = safe, True, not turn
+            continue
+        least, strength = min(total, least), float(np.hypot(*pull))
+        if here >= strength * (1 - TOLERANCE):  # the points that lie here outweigh all others
+            return at
+        safe = at + pull * (1 - here / strength) / weight
+        ahead = safe if here else _newton(points, at, pull, curvature)
+        if np.abs(ahead - at).max() <= TOLERANCE * scale:
+            return ahead
+        at = _nearest(points, at) if refused and turn else ahead
+        refused = False
+    return at
 
 
-def _sums(x: Array, y: Array, valid: Array, at: Array) -> tuple[Array, Array, Array, Array, Array]:
-    """Sums over the points of each row, seen from ``at`` (rows, 2).
+def _newton(points: Array, at: Array, pull: Array, curvature: Array) -> Array:
+    """(2,) where Newton's step leads; for points on one line, which have none, their median by coordinates."""
+    step = _solve(*curvature, right=pull)
+    return np.median(points, axis=1) if step is None else at + step
 
-    Of the distances, of one over them, of the points that lie there (and count nowhere else), (rows, 2) of the unit
-    vectors towards the points, and (rows, 3) the second derivatives xx, yy and xy of the sum of distances.
+
+def _size(points: Array) -> float:
+    """How far ``points`` are from 0: a mean of roots, because a few very distant points rule a mean."""
+    roots = [np.sqrt(np.sqrt(x * x + y * y)).sum() for x, y in (points[:, part] for part in _parts(points.shape[1]))]
+    return float(sum(roots) / points.shape[1]) ** 2
+
+
+def _sums(points: Array, at: Array, close: float) -> tuple[float, float, int, Array, Array]:
+    """What a step needs to know of all ``points``, seen from ``at``.
+
+    The sum of their distances; the sum of one over them; how many lie ``close``, which count nowhere else; (2,) the
+    sum of unit vectors towards them; (3,) the second derivatives xx, yy and xy of the sum of distances.
     """
-    total, weight, here = np.zeros((3, len(x)))
-    pull, curvature = np.zeros((len(x), 2)), np.zeros((len(x), 3))
-    same = _SAME_POINT * np.abs(at).sum(axis=1, keepdims=True)
-    for part in _parts(x.shape[1]):
-        dx, dy, counts = x[:, part] - at[:, :1], y[:, part] - at[:, 1:], valid[:, part]
+    total, weight, here = 0.0, 0.0, 0
+    pull, curvature = np.zeros(2), np.zeros(3)
+    for part in _parts(points.shape[1]):
+        dx, dy = points[0, part] - at[0], points[1, part] - at[1]
         distance = np.sqrt(dx * dx + dy * dy)
-        total += _row_dots(distance, counts)
-        close = distance <= same
-        if close.any():
-            here += _row_dots(close.astype(np.float64), counts)
-            distance[close] = np.inf
-        inverse = counts / distance
+        total += distance.sum()
+        if distance.min() <= close:
+            same = distance <= close
+            here += int(same.sum())
+            distance[same] = np.inf
+        inverse = 1 / distance
         dx *= inverse
         dy *= inverse
-        weight += inverse.sum(axis=1)
-        pull += np.column_stack([dx.sum(axis=1), dy.sum(axis=1)])
-        across = inverse * dy
-        curvature += np.column_stack([_row_dots(across, dy), _row_dots(inverse * dx, dx), -_row_dots(across, dx)])
+        weight += inverse.sum()
+        pull += dx.sum(), dy.sum()
+        curvature += _dot(inverse, dy * dy), _dot(inverse, dx * dx), -_dot(inverse, dx * dy)
     return total, weight, here, pull, curvature
 
 
-def _row_dots(one: Array, other: Array) -> Array:
-    # einsum, whose order of summation does not depend on the number of threads, as that of a matrix product may
-    return np.einsum("ij,ij->i", one, other)
+def _dot(one: Array, other: Array) -> float:
+    # unlike a product of matrices, einsum sums in the same order whatever the number of threads
+    return float(np.einsum("i,i->", one, other))
 
 
-def _solve(matrix: Array, right: Array) -> Array:
-    """(rows, 2) solutions of symmetric equations whose matrices are given as xx, yy, xy."""
-    xx, yy, xy = matrix.T
-    right_x, right_y = right.T
+def _solve(xx: float, yy: float, xy: float, *, right: Array) -> Array | None:
+    """(2,) solution of two symmetric equations; None where they are singular."""
     determinant = xx * yy - xy * xy
-    return np.column_stack([yy * right_x - xy * right_y, xx * right_y - xy * right_x]) / determinant[:, None]
+    if determinant <= _SINGULAR * (xx + yy) ** 2:
+        return None
+    return np.array([yy * right[0] - xy * right[1], xx * right[1] - xy * right[0]]) / determinant
 
 
-def _nearest(x: Array, y: Array, valid: Array, at: Array) -> Array:
-    """(rows, 2) the point of each row nearest to ``at``."""
-    distance = np.where(valid > 0, (x - at[:, :1]) ** 2 + (y - at[:, 1:]) ** 2, np.inf)
-    rows, nearest = np.arange(len(x)), distance.argmin(axis=1)
-    return np.column_stack([x[rows, nearest], y[rows, nearest]])
+def _nearest(points: Array, at: Array) -> Array:
+    """(2,) the one of ``points`` nearest to ``at``."""
+    return points[:, np.argmin((points[0] - at[0]) ** 2 + (points[1] - at[1]) ** 2)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from scperturb_modules.nn._members import MemberLinear
-from scperturb_modules.nn._permitted import DensePairs, EdgePairs, TiledPairs
+from scperturb_modules.nn._permitted import DENSE_GENES, DensePairs, EdgePairs, TiledPairs
 
 Method = Literal["auto", "sdpa", "buckets", "edges"]
 
@@ -21,7 +21,7 @@ CHUNK_BYTES = 256 * 2**20
 """Memory of gathered keys and values that is in use at a time."""
 
 FEED_FORWARD_FLOATS = 500_000_000
-"""Beyond this many hidden numbers the hidden layer is computed again for its gradient instead of being kept."""
+"""More hidden numbers than these are made a part at a time, and again for the gradient instead of being kept."""
 
 
 class MaskedAttention(nn.Module):
@@ -53,6 +53,15 @@ class MaskedAttention(nn.Module):
     Let J be the genes that have a partner other than themselves or are one. All others attend to themselves only: their
     output is ``W_o W_v x``, two products, and only J takes part in what ``method`` names. No array of N x N numbers is
     made. Nothing is added in an order that depends on threads.
+
+    Examples
+    --------
+    >>> mask = sparse.csr_array(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]]))
+    >>> attention = MaskedAttention(1, 4, mask)
+    >>> attention(torch.ones(1, 2, 3, 4)).shape
+    torch.Size([1, 2, 3, 4])
+    >>> attention.edges.tolist()
+    [[0, 0], [0, 1], [1, 0], [1, 1], [2, 2]]
     """
 
     inside: Tensor | None
@@ -70,6 +79,8 @@ class MaskedAttention(nn.Module):
         method: Method = "auto",
     ) -> None:
         super().__init__()
+        if method not in get_args(Method):
+            raise ValueError(f"method={method!r} is none of {', '.join(map(repr, get_args(Method)))}.")
         if width % heads:
             raise ValueError(f"A width of {width} does not split into {heads} heads.")
         self.heads, self.dropout = heads, dropout
@@ -154,10 +165,10 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(M, ..., d) to the same."""
-        n_hidden = x[..., 0].numel() * self.hidden.weight.shape[-1]
-        if n_hidden > FEED_FORWARD_FLOATS and torch.is_grad_enabled():
-            return checkpoint(self._all, x, use_reentrant=False)
-        return self._all(x)
+        n = x[..., 0].numel() * self.hidden.weight.shape[-1] // FEED_FORWARD_FLOATS + 1
+        if n == 1:
+            return self._all(x)
+        return torch.cat([checkpoint(self._all, part, use_reentrant=False) for part in x.chunk(n, dim=-2)], dim=-2)
 
     def _all(self, x: Tensor) -> Tensor:
         return self.out(self.dropout(torch.relu(self.hidden(x))))
@@ -222,8 +233,17 @@ def with_partner(permitted: sparse.csr_array) -> NDArray[np.intp]:
 
 
 def pairs_of(permitted: sparse.csr_array, method: Method) -> DensePairs | TiledPairs | EdgePairs:
-    """The form that computes these pairs."""
+    """The form that computes these pairs.
+
+    ``"auto"`` counts in dense pairs: |J|^2 for ``"sdpa"``, up to 4,000 genes; for ``"buckets"`` 1.2 for each pair of
+    the blocks and 70 for each key that is fetched. A list of pairs fetches a key for every pair, which is never less.
+    """
+    if method == "edges":
+        return EdgePairs(permitted)
     n_genes = permitted.shape[0]
-    if method in ("auto", "sdpa"):
-        return DensePairs(None if permitted.nnz == n_genes**2 else permitted)
-    return TiledPairs(permitted) if method == "buckets" else EdgePairs(permitted)
+    complete = permitted.nnz == n_genes**2
+    if method == "buckets" or (method == "auto" and not complete):
+        tiled = TiledPairs(permitted)
+        if method == "buckets" or n_genes > DENSE_GENES or tiled.cost < n_genes**2:
+            return tiled
+    return DensePairs(None if complete else permitted)

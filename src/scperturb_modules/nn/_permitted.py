@@ -11,12 +11,25 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
+from torch_geometric.utils import softmax
 
 TILE_ROWS = 32
-"""Queries that share one list of keys."""
+"""Queries that share one list of keys; 16 and 64 are as fast or slower, on pathways of human genes."""
 
 WASTE = 1.25
 """Tiles are padded to the longest of their bucket, which is at most this much longer than the shortest."""
+
+BUCKET_PAIRS = 2**24
+"""Most pairs, padding too, of a bucket of several tiles: the mask of a call is then at most 64 MiB of numbers."""
+
+DENSE_GENES = 4000
+"""More genes than these are never computed densely, as their mask would take more than a bucket's."""
+
+GATHER_COST = 70
+"""Fetching a key and its value costs as much as this many dense pairs, measured on a processor."""
+
+TILE_COST = 1.2
+"""A pair within a tile against one of a large dense product."""
 
 
 class DensePairs(nn.Module):
@@ -72,25 +85,31 @@ class Tiles(nn.Module):
 class TiledPairs(nn.Module):
     """Blocks of queries with similar keys, each of which is small dense attention over the union of their keys.
 
-    Blocks with unions of about the same size are one bucket: padded to the longest and computed together.
+    The order of Cuthill and McKee (1969) brings genes with the same partners together. Blocks with unions of about the
+    same size are one bucket: padded to the longest and computed together.
+
+    Attributes
+    ----------
+    cost
+        In dense pairs.
     """
 
     place: Tensor
 
-    def __init__(self, permitted: sparse.csr_array, *, rows: int = TILE_ROWS) -> None:
+    def __init__(self, permitted: sparse.csr_array) -> None:
         super().__init__()
-        order = sparse.csgraph.reverse_cuthill_mckee(sparse.csr_matrix(permitted), symmetric_mode=False)
-        blocks = [order[start : start + rows].astype(np.int64) for start in range(0, len(order), rows)]
+        order = sparse.csgraph.reverse_cuthill_mckee(sparse.csr_matrix(permitted), symmetric_mode=False).astype(
+            np.int64
+        )
+        blocks = [order[start : start + TILE_ROWS] for start in range(0, len(order), TILE_ROWS)]
         unions = [np.unique(permitted[block].indices).astype(np.int64) for block in blocks]
-        by_length = np.argsort([len(union) for union in unions], kind="stable")
-        buckets: list[list[int]] = []
-        for one in by_length:
-            if not buckets or len(unions[one]) > WASTE * len(unions[buckets[-1][0]]):
-                buckets.append([])
-            buckets[-1].append(int(one))
-        tiles = [_tiles(permitted, [blocks[i] for i in one], [unions[i] for i in one], rows) for one in buckets]
+        tiles = [
+            _tiles(permitted, [blocks[i] for i in bucket], [unions[i] for i in bucket])
+            for bucket in _buckets([len(union) for union in unions])
+        ]
         self.buckets = nn.ModuleList(tiles)
         self._n_gathered = sum(one.rows.numel() + one.columns.numel() for one in tiles)
+        self.cost = sum(TILE_COST * one.permitted.numel() + GATHER_COST * one.columns.numel() for one in tiles)
         computed = torch.cat([one.rows.flatten() for one in tiles]).numpy()
         place = np.empty(permitted.shape[0], dtype=np.int64)
         place[computed] = np.arange(len(computed))
@@ -110,14 +129,14 @@ class EdgePairs(nn.Module):
 
     rows: Tensor
     columns: Tensor
-    counts: Tensor
+    pointer: Tensor
 
     def __init__(self, permitted: sparse.csr_array) -> None:
         super().__init__()
-        counts = np.diff(permitted.indptr).astype(np.int64)
-        self.register_buffer("rows", torch.tensor(np.repeat(np.arange(len(counts)), counts)), persistent=False)
+        rows = np.repeat(np.arange(permitted.shape[0]), np.diff(permitted.indptr))
+        self.register_buffer("rows", torch.tensor(rows), persistent=False)
         self.register_buffer("columns", torch.tensor(permitted.indices, dtype=torch.int64), persistent=False)
-        self.register_buffer("counts", torch.tensor(counts), persistent=False)
+        self.register_buffer("pointer", torch.tensor(permitted.indptr, dtype=torch.int64), persistent=False)
 
     def floats_per_column(self, width: int) -> int:
         """Numbers of a column that are held beside its queries, keys, values and outputs."""
@@ -126,18 +145,12 @@ class EdgePairs(nn.Module):
     def weights(self, query: Tensor, key: Tensor) -> Tensor:
         """(S, C, e) each to the attention of the pairs (E, C)."""
         scores = (genes_of(query, self.rows) * genes_of(key, self.columns)).sum(dim=-1) / query.shape[-1] ** 0.5
-        powers = (scores - self._of_row(self._over_row("max", scores.detach()))).exp()
-        return powers / self._of_row(self._over_row("sum", powers))
+        return softmax(scores, ptr=self.pointer)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """(S, C, e) each to (S, C, e)."""
-        return self._over_row("sum", self.weights(query, key)[..., None] * genes_of(value, self.columns))
-
-    def _over_row(self, reduce: str, x: Tensor) -> Tensor:
-        return torch.segment_reduce(x, reduce, lengths=self.counts)
-
-    def _of_row(self, x: Tensor) -> Tensor:
-        return genes_of(x, self.rows)
+        heard = self.weights(query, key)[..., None] * genes_of(value, self.columns)
+        return torch.segment_reduce(heard, "sum", lengths=self.pointer.diff())
 
 
 def genes_of(x: Tensor, genes: Tensor) -> Tensor:
@@ -148,14 +161,24 @@ def genes_of(x: Tensor, genes: Tensor) -> Tensor:
     return nn.functional.embedding(genes, x.flatten(1)).unflatten(-1, x.shape[1:])
 
 
-def _tiles(
-    permitted: sparse.csr_array, blocks: list[NDArray[np.int64]], unions: list[NDArray[np.int64]], n_rows: int
-) -> Tiles:
-    """Blocks padded with their last query, unions with gene 0, which nothing of the padding attends to."""
+def _buckets(lengths: list[int]) -> list[list[int]]:
+    """Tiles by number of keys, from few to many, cut where padding or the mask of a call would be too much."""
+    buckets: list[list[int]] = []
+    for tile in np.argsort(lengths, kind="stable").tolist():
+        last = buckets[-1] if buckets else []
+        too_long = bool(last) and lengths[tile] > WASTE * lengths[last[0]]
+        if not last or too_long or (len(last) + 1) * TILE_ROWS * lengths[tile] > BUCKET_PAIRS:
+            buckets.append([])
+        buckets[-1].append(tile)
+    return buckets
+
+
+def _tiles(permitted: sparse.csr_array, blocks: list[NDArray[np.int64]], unions: list[NDArray[np.int64]]) -> Tiles:
+    """Blocks padded with their last query, unions with gene 0, to which no query attends as padding."""
     longest = max(len(union) for union in unions)
-    rows = np.stack([np.pad(block, (0, n_rows - len(block)), mode="edge") for block in blocks])
+    rows = np.stack([np.pad(block, (0, TILE_ROWS - len(block)), mode="edge") for block in blocks])
     columns = np.stack([np.pad(union, (0, longest - len(union))) for union in unions])
-    allowed = np.zeros((len(blocks), n_rows, longest), dtype=bool)
-    for one, (block, union) in enumerate(zip(rows, unions, strict=True)):
-        allowed[one, :, : len(union)] = permitted[block][:, union].toarray()
+    allowed = np.zeros((len(blocks), TILE_ROWS, longest), dtype=bool)
+    for tile, (block, union) in enumerate(zip(rows, unions, strict=True)):
+        allowed[tile, :, : len(union)] = permitted[block][:, union].toarray()
     return Tiles(rows, columns, allowed)

@@ -314,11 +314,8 @@ def test_default_genes_are_well_expressed_and_perturbed_nowhere(planted):
     other = truth[truth.obs_names == "G00"].copy()
     other.obs_names = ["G20"]
     assert genetic_interactions(truth, singles=other).attrs["genes"] == [name for name in unperturbed if name != "G20"]
-    counts = np.zeros((adata.n_obs, 60), dtype=np.int32)
-    counts[:, 30:45] = 1
-    adata.layers["counts"] = counts
-    measured = genetic_interactions(truth, cells=adata, n_boot=2)
-    assert measured.attrs["genes"] == [f"G{i:02d}" for i in range(30, 45)]
+    some = genetic_interactions(truth, singles=truth[:, 10:40].copy(), cells=adata[:, 20:].copy(), n_boot=2)
+    assert some.attrs["genes"] == [f"G{i:02d}" for i in range(20, 40)]
     wide = AnnData(np.random.default_rng(0).normal(size=(3, 1200)), obs=pd.DataFrame(index=["g5", "g7", "g5+g7"]))
     wide.var_names = [f"g{i}" for i in range(1200)]
     wide.var["control_mean"] = np.arange(1200.0)

@@ -165,5 +165,8 @@ def test_noise_is_for_predictions(simulated):
         genetic_interactions(truth, noise=truth)
     with pytest.raises(MissingKeyError, match="pseudobulk"):
         genetic_interactions(perfect, layer=None, noise=perfect)
+    with pytest.raises(DataError, match="1 of 6 genes are not in noise"):
+        genes = truth.var_names[-6:]
+        genetic_interactions(perfect, layer=None, genes=genes, noise=truth[:, :-1].copy())
     with pytest.raises(ValueError, match="n_repeats=0"):
         genetic_interactions(perfect, layer=None, noise=truth, n_repeats=0)

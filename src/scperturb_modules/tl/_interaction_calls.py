@@ -14,7 +14,7 @@ from scperturb_modules.metrics._local_fdr import fit_null, local_fdr
 from scperturb_modules.tl._interaction_classes import SUPPRESSION, SYNERGY
 from scperturb_modules.tl._interaction_genes import choose_genes
 from scperturb_modules.tl._interaction_noise import against_held_out
-from scperturb_modules.tl._interaction_pairs import Pairs, find_pairs, setup_of
+from scperturb_modules.tl._interaction_pairs import Pairs, find_pairs
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -46,9 +46,9 @@ def interaction_genes(
     -------
     DataFrame
         A row per complete pair and gene: ``perturbation``, ``cell_type`` (if there are contexts), ``gene``, the changes
-        ``a``, ``b`` and ``y``, ``interaction`` = y - a - b, ``z`` (NaN without standard errors),
-        ``local_fdr`` and ``call``: ``"synergy"`` (the pair changes the gene further in the direction of the sum),
-        ``"suppression"`` (less far, or the other way) or ``""``. ``attrs``: ``genes``; ``missing``, the pairs that
+        ``a``, ``b`` and ``y``, ``interaction`` = y - a - b, ``z`` (NaN without standard errors, and for genes that no
+        cell shows), ``local_fdr`` and ``call``: ``"synergy"`` (the pair changes the gene further in the direction of
+        the sum), ``"suppression"`` (less far, or the other way) or ``""``. ``attrs``: ``genes``; ``missing``, the pairs that
         lack a row; ``null``, what the calls rest on (``statistic``, ``mean``, ``sd``, ``share``).
 
     Raises
@@ -83,7 +83,7 @@ def interaction_genes(
     (74, ['', 'suppression'])
     """
     found = find_pairs(data, pairs, singles)
-    chosen = choose_genes(data, genes, singles, None, setup_of(data))
+    chosen = choose_genes(genes, data=data, singles=singles)
     changes, se2 = _changes(found, layer, chosen)
     complete = found.is_complete
     a, b, y = np.moveaxis(changes[complete], 1, 0)

@@ -17,7 +17,7 @@ from scperturb_modules.tl._interaction_bootstrap import cells_of, score_interval
 from scperturb_modules.tl._interaction_classes import Thresholds, classify, is_firm, resolve_thresholds
 from scperturb_modules.tl._interaction_genes import choose_genes
 from scperturb_modules.tl._interaction_noise import Noise, noise_of, noisy_scores, unmeasured
-from scperturb_modules.tl._interaction_pairs import Pairs, find_pairs, setup_of, values_of
+from scperturb_modules.tl._interaction_pairs import Pairs, find_pairs, values_of
 from scperturb_modules.tl._interaction_scores import SCORES, Array, as_table, interaction_scores
 
 if TYPE_CHECKING:
@@ -58,10 +58,9 @@ def genetic_interactions(
     singles
         Another such table, for singles that ``data`` lacks. A single must be of the pair's own context.
     genes
-        Over which genes. None: those that are perturbed in no row of ``data`` and ``singles`` and are well expressed,
-        that is with a mean count above .5 in the training controls of ``cells`` if it has counts, else the 1,000
-        highest in ``var["control_mean"]``; without that column all. Compare truth and prediction over the same genes:
-        ``genes=table.attrs["genes"]``.
+        Over which genes. None: of those that no row of ``data``, ``singles`` and ``noise`` perturbs, the 1,000 highest
+        in ``var["control_mean"]``, or all where there is no such column. Norman et al. took those with a mean count
+        above .5. Compare truth and prediction over the same genes: ``genes=table.attrs["genes"]``.
     layer
         With the changes (log1p CP10k against control); None: ``X``.
     thresholds
@@ -70,7 +69,8 @@ def genetic_interactions(
         The measured pseudobulk, for predictions. Noise of the singles shrinks measured slopes: an exactly additive
         pair has the magnitude 1.41 without noise and one near 1.0 on a usual screen. With this, Gaussian noise of the
         measured standard errors is added to the predicted changes, and the scores are averaged over ``n_repeats``
-        draws. Rows measured against the same controls share the noise of these.
+        draws. Rows measured against the same controls share the noise of these. Predictions that carry noise of their
+        own, such as the sum of few measured cells, stay above the measured magnitudes.
     n_repeats
         Draws of that noise.
     cells
@@ -149,7 +149,7 @@ def genetic_interactions(
     limits = resolve_thresholds(thresholds)
     _check(data, layer, noise, n_repeats, n_boot, ci)
     found = find_pairs(data, pairs, singles)
-    chosen = choose_genes(data, genes, singles, cells, setup_of(data))
+    chosen = choose_genes(genes, data=data, singles=singles, noise=noise, cells=cells)
     changes = found.values(layer, chosen)
     score = partial(interaction_scores, fit="pearson" if thresholds == "gears" else "distance", seed=seed)
     rng = np.random.default_rng(seed)

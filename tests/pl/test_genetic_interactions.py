@@ -86,7 +86,7 @@ def test_what_is_left_out_is_counted(said, truth):
     ax = genetic_interactions(extra, observed=truth.drop(index="A+D"))
     above = " ".join(texts(ax)).replace("\n", " ")
     assert "n = 3" in above
-    assert "Pairs left out: 2 predicted, not observed; 2 without a magnitude" in above
+    assert "Pairs left out: 2 predicted, not observed; 2 without a magnitude (see status)" in above
     ax = genetic_interactions(said.drop(index="C+D"), observed=truth)
     assert "1 observed, not predicted; 2 without" in " ".join(texts(ax)).replace("\n", " ")
 
@@ -130,7 +130,7 @@ def test_without_the_truth_the_plane_of_both_slopes(truth):
     truth.loc[["A+B", "A+C"], "c2"] = np.nan
     assert texts(genetic_interactions(truth))[::-1] == [
         "Genetic interactions, n = 4",
-        "Pairs left out: 2 without c1 and c2",
+        "Pairs left out: 2 without c1 and c2 (see status)",
     ]
 
 

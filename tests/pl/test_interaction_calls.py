@@ -78,7 +78,7 @@ def test_few_pairs_shrink_the_list_and_the_figure_says_so(said, truth):
     assert len(names(ax)) == 4
     above = " ".join(texts(ax)[2:])
     assert "Top 2 in place of 20: half of 5 pairs" in above
-    assert "1 predicted, not observed; 3 observed, not predicted; 1 without a magnitude" in above
+    assert "1 predicted, not observed; 3 observed, not predicted; 1 without a magnitude (see status)" in above
     assert not any("in place of" in text for text in texts(interaction_calls(said, truth, n_top=5)))
 
 

@@ -122,6 +122,14 @@ def test_a_condition_in_two_cell_types_is_one_unit(frame):
         np.testing.assert_allclose(here, there)
 
 
+def test_splits_of_a_condition_are_averaged_whatever_their_numbers_of_seeds(frame):
+    one = frame[(frame["model"] == "Mine") & (frame["regime"] == "pair_2of2")]
+    other = one[one["model_seed"] == 0].assign(split_seed=1, value=one["value"] + 3.0)
+    ax = score_by_seen(pd.concat([one, other], ignore_index=True))
+    first, second = np.mean(1 + 0.1 * np.arange(12)) / 2, np.mean(1 + 0.1 * np.arange(12)) / 2 - 0.1 + 3.0
+    assert points(ax)["Mine"].get_ydata()[0] == pytest.approx((first + second) / 2)
+
+
 @pytest.mark.parametrize("width", [3.5, 7.0])
 def test_no_text_is_cut_or_overlaps(frame, assert_readable, width):
     for metric in ("mse_de20", "pearson_delta"):

@@ -107,11 +107,12 @@ def genetic_interactions(
     ax = _style.axes_or_new(ax, width=4.8, height=5.6)
     _intervals(ax, (truth, score), (said, score))
     handles = _points(ax, pairs["observed"], pairs["predicted"], _labels(truth))
-    ends = _square(ax, [*ax.dataLim.intervalx, *ax.dataLim.intervaly])
+    limits = _thresholds(truth, score), _thresholds(said, score)
+    ends = _square(ax, [*ax.dataLim.intervalx, *ax.dataLim.intervaly, *limits[0], *limits[1]])
     handles += ax.plot(ends, ends, color=_style.BASELINE_COLOR, lw=1, ls="--", zorder=1, label="equal")
     dots: dict[str, Any] = {"color": "black", "lw": 0.8, "ls": ":", "zorder": 1, "label": "threshold"}
-    lines = [ax.axvline(value, **dots) for value in _thresholds(truth, score)]
-    lines += [ax.axhline(value, **dots) for value in _thresholds(said, score)]
+    lines = [ax.axvline(value, **dots) for value in limits[0]]
+    lines += [ax.axhline(value, **dots) for value in limits[1]]
     ax.set_xlabel(f"observed {SCORES[score]}")
     ax.set_ylabel(f"predicted {SCORES[score]}")
     _style.head(ax, handles + lines[:1], [_title(score, pairs), *facts])
@@ -137,7 +138,7 @@ def in_both(gi: pd.DataFrame, observed: pd.DataFrame, score: str) -> tuple[pd.Da
     facts = [
         (len(gi) - len(shared), "predicted, not observed"),
         (len(observed) - len(shared), "observed, not predicted"),
-        (int((~known).sum()), f"without a {SCORES[score]}"),
+        (int((~known).sum()), f"without a {SCORES[score]} (see status)"),
     ]
     left_out = "; ".join(f"{n:,} {why}" for n, why in facts if n)
     return pairs.loc[known], [f"Pairs left out: {left_out}"] if left_out else []
@@ -216,7 +217,7 @@ def _plane(gi: pd.DataFrame, ax: Axes | None) -> Axes:
     ax.set_xlabel("c1 (weight of the first gene)")
     ax.set_ylabel("c2 (weight of the second gene)")
     n_left_out = len(gi) - len(pairs)
-    fact = f"Pairs left out: {n_left_out:,} without c1 and c2" if n_left_out else ""
+    fact = f"Pairs left out: {n_left_out:,} without c1 and c2 (see status)" if n_left_out else ""
     _style.head(ax, handles, [f"Genetic interactions, n = {len(pairs)}", fact])
     _style.quiet(ax)
     return ax

@@ -205,7 +205,7 @@ def _draw(ax: Axes, walk: _Walk, facts: pd.DataFrame, colors: Mapping[str, str])
             text = look.text(facts["name"][name], facts["n"][name]) if number else name
             style: dict[str, Any] = {} if number else {"color": colors[name], "weight": "bold"}
             drawn = ax.text(left, y, text, fontsize=size, va="center", linespacing=1.0, **style)
-            ends[name] = ax.transData.inverted().transform(drawn.get_window_extent())[1, 0] + 0.03
+            ends[name] = ax.transData.inverted().transform(drawn.get_window_extent())[1, 0] + 0.06
 
 
 def _legend(colors: Mapping[str, str]) -> list[Any]:

@@ -105,16 +105,16 @@ def test_points_on_one_line() -> None:
         np.testing.assert_allclose(_theil_sen._spatial_median(line, start), [7.0, -9.0], atol=1e-9)
 
 
-@pytest.mark.parametrize("factor", [1e-6, -3.0, 1e6])
+@pytest.mark.parametrize("factor", [1e-13, -3.0, 1e13])
 def test_slopes_scale_with_the_double(factor: float) -> None:
     first, second, double = changes(3, 50, seed=3)
     found = theil_sen(first, second, factor * double)
     np.testing.assert_allclose(found, factor * theil_sen(first, second, double), rtol=1e-9)
 
 
-@pytest.mark.parametrize("n_genes", [25, 1_200])
+@pytest.mark.parametrize("n_genes", [25, 200])
 def test_swapping_the_singles_swaps_the_slopes_and_nothing_else(n_genes: int) -> None:
-    first, second, double = changes(4, n_genes, seed=4)
+    first, second, double = changes(40, n_genes, seed=4)
     np.testing.assert_array_equal(theil_sen(second, first, double), theil_sen(first, second, double)[:, ::-1])
 
 

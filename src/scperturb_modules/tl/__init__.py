@@ -6,6 +6,9 @@ from scperturb_modules.tl._benchmark import benchmark
 from scperturb_modules.tl._board import Benchmark
 from scperturb_modules.tl._evaluate import evaluate
 from scperturb_modules.tl._frame import read_results
+from scperturb_modules.tl._interaction_agreement import interaction_agreement
+from scperturb_modules.tl._interaction_calls import interaction_genes
+from scperturb_modules.tl._interactions import genetic_interactions
 from scperturb_modules.tl._network_quality import network_quality, network_verdict
 
 __all__ = [
@@ -13,6 +16,9 @@ __all__ = [
     "attention_enrichment",
     "benchmark",
     "evaluate",
+    "genetic_interactions",
+    "interaction_agreement",
+    "interaction_genes",
     "network_quality",
     "network_verdict",
     "plan",

@@ -48,8 +48,10 @@ def interaction_genes(
         A row per complete pair and gene: ``perturbation``, ``cell_type`` (if there are contexts), ``gene``, the changes
         ``a``, ``b`` and ``y``, ``interaction`` = y - a - b, ``z`` (NaN without standard errors, and for genes that no
         cell shows), ``local_fdr`` and ``call``: ``"synergy"`` (the pair changes the gene further in the direction of
-        the sum), ``"suppression"`` (less far, or the other way) or ``""``. ``attrs``: ``genes``; ``missing``, the pairs that
-        lack a row; ``null``, what the calls rest on (``statistic``, ``mean``, ``sd``, ``share``).
+        the sum), ``"suppression"`` (less far, or the other way) or ``""``.
+
+        ``attrs``: ``genes``; ``missing``, the pairs that lack a row, with its name; ``null``, what the calls rest on
+        (``statistic``, ``mean``, ``sd``, ``share``).
 
     Raises
     ------

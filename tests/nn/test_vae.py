@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from scperturb_modules.nn._vae import ControlVae, active_dimensions
+from scperturb_modules.nn._vae import FREE_BITS, ControlVae, active_dimensions
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def rank_10_cells(n_cells, n_genes=200, seed=0):
     return torch.tensor(np.log1p(counts / counts.sum(axis=1, keepdims=True) * 1e4), dtype=torch.float32)
 
 
-def trained(cells, *, kl_weight, n_steps):
+def trained(cells, *, kl_weight, n_steps, free_bits):
     """By the training plan's optimiser, 256 cells per step."""
     vae = ControlVae(cells.shape[1], mean=cells.mean(dim=0), sd=cells.std(dim=0))
     optimizer = torch.optim.AdamW(vae.parameters(), lr=3e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / n_steps)))
     for _ in range(n_steps):
-        terms = vae.loss(cells[torch.randperm(len(cells))[:256]])
+        terms = vae.loss(cells[torch.randperm(len(cells))[:256]], free_bits=free_bits)
         optimizer.zero_grad()
         (terms["reconstruction"] + kl_weight * terms["kl"]).backward()
         optimizer.step()
@@ -64,7 +64,7 @@ def test_the_loss_is_the_loop_over_the_values_above_zero(vae, cells):
         0.5 * sum(m**2 + math.exp(v) - 1 - v for m, v in zip(of_mean, of_variance, strict=True))
         for of_mean, of_variance in zip(mean.reshape(12, 4).tolist(), log_variance.reshape(12, 4).tolist(), strict=True)
     ]
-    terms = vae.loss(cells)
+    terms = vae.loss(cells, free_bits=0.0)
     assert set(terms) == {"reconstruction", "kl"}
     assert terms["reconstruction"].item() == pytest.approx(np.mean(squares), rel=1e-5)
     assert terms["kl"].item() == pytest.approx(np.mean(kl), rel=1e-4)
@@ -144,11 +144,17 @@ def test_active_dimensions_vary_between_cells():
     assert active_dimensions(means[0]) == 3
 
 
-def test_most_latent_dimensions_are_used_unless_the_kl_term_is_too_heavy():
+def test_most_latent_dimensions_are_used_and_tell_of_new_cells():
     cells, new = rank_10_cells(800).split([600, 200])
-    vae, collapsed = trained(cells, kl_weight=1e-3, n_steps=150), trained(cells, kl_weight=1.0, n_steps=40)
+    vae = trained(cells, kl_weight=1e-3, n_steps=150, free_bits=0.0)
     usual = cells.sum(dim=0) / (cells > 0).sum(dim=0)
     error_of_usual = (new - usual)[new > 0].square().mean()
     assert 12 <= active_dimensions(vae.encode(new)[0]) <= 16
     assert vae.loss(new)["reconstruction"] < 0.8 * error_of_usual
-    assert active_dimensions(collapsed.encode(new)[0]) == 0
+
+
+@pytest.mark.parametrize(("free_bits", "fewest", "most"), [(0.0, 0, 0), (FREE_BITS, 12, 16)])
+def test_free_bits_keep_dimensions_that_a_heavy_kl_term_would_collapse(free_bits, fewest, most):
+    cells, new = rank_10_cells(800).split([600, 200])
+    vae = trained(cells, kl_weight=1.0, n_steps=100, free_bits=free_bits)
+    assert fewest <= active_dimensions(vae.encode(new)[0]) <= most

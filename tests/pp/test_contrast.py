@@ -30,7 +30,7 @@ def test_changes_are_those_of_the_pseudobulk(screen, strict, cells, form):
     keys = {"batch_key": "batch", "cell_type_key": "line"}
     truth = pseudobulk(screen, cells=cells, **keys)[:, GENES]
     truth = truth[rng.permutation(truth.n_obs)[:9]]
-    found = contrast(screen, ScreenKeys(**keys), rows_of(truth), GENES, training_only=cells == "training")
+    found = contrast(screen, ScreenKeys(**keys), rows_of(truth), GENES)
     np.testing.assert_allclose(found.changes(), truth.layers["delta"], atol=1e-6)
     np.testing.assert_allclose(found.weights.sum(axis=1), 0, atol=1e-12)
 

@@ -55,9 +55,7 @@ class Contrast:
         return self.changes(first + rng.integers(0, n_in_group))
 
 
-def contrast(
-    adata: AnnData, keys: ScreenKeys, rows: tuple[Row, ...], genes: list[str], *, training_only: bool = False
-) -> Contrast:
+def contrast(adata: AnnData, keys: ScreenKeys, rows: tuple[Row, ...], genes: list[str]) -> Contrast:
     """Take the weights of cells in the changes of a pseudobulk of ``adata``.
 
     Parameters
@@ -70,8 +68,6 @@ def contrast(
         (condition, context) of the R rows.
     genes
         The m genes.
-    training_only
-        As ``cells="training"`` of the pseudobulk.
 
     Raises
     ------
@@ -82,8 +78,6 @@ def contrast(
     wanted = set(rows)
     contexts = [context or None for context in view.contexts]
     used = np.array([row in wanted for row in zip(view.labels, contexts, strict=True)], dtype=bool) | view.is_control
-    if training_only:
-        used &= view.is_training
     groups, codes = cell_groups(view, used)
     own = groups.loc[~groups["is_control"], ["condition", "context"]].itertuples(index=False)
     number = {(condition, context or None): i for i, (condition, context) in enumerate(own)}

@@ -61,10 +61,9 @@ def cells_of(data: AnnData, layer: str | None, cells: AnnData, pairs: Pairs, gen
     pairs, genes
         What is scored.
     """
-    record = data.uns.get(keys.ROOT, {}).get(keys.PSEUDOBULK)
-    if record is None:
+    if keys.PSEUDOBULK not in data.uns.get(keys.ROOT, {}):
         raise DataError("cells are for a measured pseudobulk, and data is none; leave cells= out.")
-    found = contrast(cells, setup_of(data), pairs.rows, genes, training_only=str(record["cells"]) == "training")
+    found = contrast(cells, setup_of(data), pairs.rows, genes)
     if not np.allclose(found.changes(), pairs.values(layer, genes), atol=_SAME):
         raise DataError(
             "The changes of data are not those of cells: pass the screen that data was made of by "

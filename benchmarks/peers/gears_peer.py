@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-gears" / "bin" / "python"
 WORKER = Path(__file__).with_name("gears_worker.py")
 VAL_SHARE = 0.1
+DRAWN = "drawn_controls"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def gears(
     Returns
     -------
     Prediction
-        Its change is the predicted mean minus the mean of the training controls.
+        Its change is the predicted mean minus the mean of the training controls; ``layers["drawn_controls"]`` has the
+        means of the control cells to which GEARS added its own change.
     measured
         Seconds, cells per second, peak memory, versions.
     """
@@ -137,11 +139,12 @@ def read_prediction(adata: ad.AnnData, folder: Path) -> ad.AnnData:
     """The prediction in ``folder`` for the screen that it was asked for."""
     training = spm.pp.pseudobulk(adata, cells="training")
     with np.load(folder / "prediction.npz") as file:
-        names, genes, mean = file["names"], file["genes"], file["mean"].astype(np.float64)
+        names, genes = file["names"], file["genes"]
+        mean, drawn = file["mean"].astype(np.float64), file["controls"].astype(np.float64)
     rows = [("+".join(gene for gene in name.split("+") if gene != "ctrl"), None) for name in names]
     columns = pd.Index(genes).get_indexer(training.var_names)
     known = [(str(name), None) for name in training.obs[keys.PERTURBATION]]
-    return make_prediction(
+    prediction = make_prediction(
         training,
         rows,
         mean[:, columns] - training.varm[keys.CONTROL_MEAN].T,
@@ -151,3 +154,13 @@ def read_prediction(adata: ad.AnnData, folder: Path) -> ad.AnnData:
         model="GEARS",
         settings=json.loads((folder / "job.json").read_text()),
     )
+    prediction.layers[DRAWN] = drawn[:, columns]
+    return prediction
+
+
+def with_own_controls(prediction: ad.AnnData) -> ad.AnnData:
+    """The same with the change that GEARS made, without the sampling error of the cells that it was added to."""
+    kinder = prediction.copy()
+    kinder.layers[keys.DELTA] = prediction.X - prediction.layers[DRAWN]
+    kinder.X = kinder.layers[keys.CONTROL_LAYER] + kinder.layers[keys.DELTA]
+    return kinder

@@ -9,7 +9,8 @@
 - ``graph.csv``: directed edges between perturbable genes (``source``, ``target``, ``importance``), loops included;
 - ``genes.json``: the perturbable genes.
 
-Writes ``prediction.npz`` (``names``, ``genes``, ``mean``: conditions x genes) and ``measured.json`` there.
+Writes ``prediction.npz`` (``names``, ``genes``, ``mean`` and ``controls``: conditions x genes) and ``measured.json``
+there. GEARS adds its change to control cells that it draws anew for each condition; ``controls`` are their means.
 
 GEARS runs as it is on PyPI, but for what its constructor would download: the genes and the graph are put where it
 looks for them first. Its own test conditions stay empty, so that it never holds a cell we test on.
@@ -30,6 +31,8 @@ import torch
 from gears import GEARS, PertData
 from timing import Clock, TimedLoader, write_measured
 
+N_DRAWN = 300
+"""Control cells of a prediction; GEARS's own number."""
 PACKAGES = ("cell-gears", "torch", "torch-geometric", "numpy", "scipy", "pandas", "anndata", "scanpy")
 
 
@@ -56,6 +59,12 @@ def place_prior(folder: Path) -> None:
     (graph / "go_essential_all.csv").write_bytes((folder / "graph.csv").read_bytes())
 
 
+def drawn_controls(model: GEARS) -> np.ndarray:
+    """(G,) mean of the control cells that GEARS draws next."""
+    cells = model.ctrl_adata
+    return np.asarray(cells.X[np.random.randint(0, cells.n_obs, N_DRAWN)].mean(axis=0)).ravel()  # noqa: NPY002
+
+
 def run(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text())
     torch.set_num_threads(job["threads"])
@@ -74,12 +83,16 @@ def run(folder: Path) -> None:
     model.train(epochs=job["epochs"])
     train = clock.read()
 
+    state = np.random.get_state()  # noqa: NPY002
     clock = Clock()
     asked = [[gene for gene in name.split("+") if gene != "ctrl"] for name in job["predict"]]
     answers = model.predict(asked)
     predict = clock.read()
     mean = np.array([answers["_".join(genes)] for genes in asked], dtype=np.float32).reshape(len(asked), -1)
-    np.savez(folder / "prediction.npz", names=np.array(job["predict"]), genes=np.array(model.gene_list), mean=mean)
+    np.random.set_state(state)  # noqa: NPY002
+    controls = np.array([drawn_controls(model) for _ in asked], dtype=np.float32).reshape(mean.shape)
+    names, genes = np.array(job["predict"]), np.array(model.gene_list)
+    np.savez(folder / "prediction.npz", names=names, genes=genes, mean=mean, controls=controls)
     write_measured(
         folder,
         torch.get_num_threads(),

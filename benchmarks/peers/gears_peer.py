@@ -94,7 +94,7 @@ def write_job(
     genes = perturbable([*adata.obs[keys.PERTURBATION].unique(), *conditions], network)
     (folder / "genes.json").write_text(json.dumps(genes))
     directed(network, genes).to_csv(folder / "graph.csv", index=False)
-    train, val = parts(cells.obs, settings.seed)
+    train, val = parts(cells.obs, conditions, settings.seed)
     job = asdict(settings) | {"train": train, "val": val, "predict": [gears_name(name) for name in conditions]}
     (folder / "job.json").write_text(json.dumps(job))
 
@@ -109,15 +109,24 @@ def gears_name(condition: str) -> str:
     return "+".join([*genes, "ctrl"][:2])
 
 
-def parts(cells: pd.DataFrame, seed: int) -> tuple[list[str], list[str]]:
-    """Training and validation conditions; a tenth of the training ones where the split has no validation part."""
+def parts(cells: pd.DataFrame, conditions: Iterable[str], seed: int) -> tuple[list[str], list[str]]:
+    """Training and validation conditions; a tenth of the training ones where the split has no validation part.
+
+    These are drawn from the conditions that share no gene with those asked for, while there are any: GEARS does not
+    train on them.
+    """
     table = cells.loc[cells[keys.PERTURBATION] != CONTROL, [keys.PERTURBATION, keys.SPLIT]].drop_duplicates()
-    names = table[keys.PERTURBATION].astype(str).map(gears_name)
+    labels = table[keys.PERTURBATION].astype(str).to_numpy()
     is_val = (table[keys.SPLIT] == keys.VAL).to_numpy()
     if not is_val.any():
-        n_val = max(1, round(VAL_SHARE * len(table)))
-        is_val = np.isin(np.arange(len(table)), np.random.default_rng(seed).permutation(len(table))[:n_val])
-    return sorted(names[~is_val]), sorted(names[is_val])
+        asked = {gene for name in conditions for gene in genes_of(name)}
+        drawn = sorted(
+            np.random.default_rng(seed).permutation(sorted(labels)),
+            key=lambda name: not asked.isdisjoint(genes_of(name)),
+        )
+        is_val = np.isin(labels, drawn[: max(1, round(VAL_SHARE * len(labels)))])
+    train, val = (sorted(map(gears_name, labels[chosen])) for chosen in (~is_val, is_val))
+    return train, val
 
 
 def perturbable(conditions: Iterable[str], network: pd.DataFrame) -> list[str]:

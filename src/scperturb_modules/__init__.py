@@ -14,13 +14,31 @@ if TYPE_CHECKING:
     from scperturb_modules import baselines, datasets, metrics, models, pl, pp, priors, tl
     from scperturb_modules.models import load
     from scperturb_modules.models.app import APP
+    from scperturb_modules.models.biodsnn import BioDSNN
 
 __version__ = version("scperturb_modules")
 
 _SUBPACKAGES = ("baselines", "datasets", "metrics", "models", "pl", "pp", "priors", "tl")
-_FROM = {"APP": "scperturb_modules.models.app", "load": "scperturb_modules.models"}
+_FROM = {
+    "APP": "scperturb_modules.models.app",
+    "BioDSNN": "scperturb_modules.models.biodsnn",
+    "load": "scperturb_modules.models",
+}
 
-__all__ = ["APP", "__version__", "baselines", "datasets", "load", "metrics", "models", "pl", "pp", "priors", "tl"]
+__all__ = [
+    "APP",
+    "BioDSNN",
+    "__version__",
+    "baselines",
+    "datasets",
+    "load",
+    "metrics",
+    "models",
+    "pl",
+    "pp",
+    "priors",
+    "tl",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,8 +23,10 @@ SIMULATION = "simulation"
 PSEUDOBULK = "pseudobulk"
 PREDICTION = "prediction"
 PRIORS = "priors"
+LEARNED = "learned"
 ATTENTION_NODES = "attention_nodes"
 ATTENTION_TV = "attention_tv"
+PATHWAY_ATTENTION = "pathway_attention"
 
 LOW_ATTENTION_TV = 0.02
 """Below this mean total variation between perturbations, attention hardly depends on the perturbation."""
@@ -62,6 +64,7 @@ CONTROL_TRAIN = "control_train"
 DETECTION = "detection"
 LOWER = "lower"
 UPPER = "upper"
+SD = "sd"
 
 # obsm of a Prediction: conditions x ATTENTION_NODES
 ATTENTION = "attention"

@@ -6,6 +6,7 @@ A *group* is a unit of learning, one condition in a context; a *step* is one bat
 from scperturb_modules.dataloaders._datamodule import ConditionDataModule
 from scperturb_modules.dataloaders._dataset import CellDataset, PseudobulkDataset, StepDataset
 from scperturb_modules.dataloaders._groups import CellGroups, draw_cells
+from scperturb_modules.dataloaders._joint import JointDataset
 from scperturb_modules.dataloaders._loader import StepLoader, TrainingStepLoader
 from scperturb_modules.dataloaders._plan import Step, StepPlan
 
@@ -13,6 +14,7 @@ __all__ = [
     "CellDataset",
     "CellGroups",
     "ConditionDataModule",
+    "JointDataset",
     "PseudobulkDataset",
     "Step",
     "StepDataset",

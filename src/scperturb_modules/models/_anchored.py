@@ -185,8 +185,8 @@ class AnchoredModel(PerturbationModel):
         """What to keep of the answer to one row, beside the residual."""
         return None
 
-    def _record(self, explanations: Sequence[Any]) -> Mapping[str, Any]:
-        """``obsm`` and ``tables`` of the answer, from the explanations of all rows."""
+    def _record(self, explanations: Sequence[Any], regimes: Sequence[str]) -> Mapping[str, Any]:
+        """``obsm``, ``layers`` and ``tables`` of the answer, from the explanations of all rows and their regimes."""
         return {}
 
     def _network_answer(self, rows: Sequence[Row]) -> NetworkAnswer:
@@ -199,7 +199,7 @@ class AnchoredModel(PerturbationModel):
             residual=residual,
             gate=np.array([self._gate_of(regime).factor for regime in regimes]),
             status=tuple(self._status(row, regime) for row, regime in zip(rows, regimes, strict=True)),
-            **self._record(explanations),
+            **self._record(explanations, regimes),
         )
 
     def _gate_of(self, regime: str) -> Gate:

@@ -18,11 +18,15 @@ KINDS = ("single", "combination")
 
 
 class Answer(NamedTuple):
-    """What a network says of B rows: (M, B, G) residual, (M, B) inner gate, and attention of any form, or None."""
+    """What a network says of B rows: (M, B, G) residual, (M, B) inner gate.
+
+    Where the network has them: attention of any form, and the (M, B, G) log variance of the residual's error.
+    """
 
     residual: Tensor
     gate: Tensor
-    attention: Tensor | None
+    attention: Tensor | None = None
+    log_variance: Tensor | None = None
 
 
 class Rows(NamedTuple):
@@ -96,7 +100,7 @@ class AnchoredModule(BaseModuleClass):
         step = answer.gate[..., None] * answer.residual
         difference = tensors["target"] - anchor
         output = (
-            self._training_loss(tensors, difference, step)
+            self._training_loss(tensors, difference, step, answer.log_variance)
             if self.training
             else moments(tensors, difference, step, self.scale)
         )
@@ -125,7 +129,9 @@ class AnchoredModule(BaseModuleClass):
         )
         return rows, rows.total(present[None]) + tensors["offset"]
 
-    def _training_loss(self, tensors: Mapping[str, Tensor], difference: Tensor, step: Tensor) -> LossOutput:
+    def _training_loss(
+        self, tensors: Mapping[str, Tensor], difference: Tensor, step: Tensor, log_variance: Tensor | None
+    ) -> LossOutput:
         error = squared_error(difference - step, tensors["gene_weight"]) / self.scale
         loss = mean_over_rows(tensors, error)
         return LossOutput(loss=loss, n_obs_minibatch=len(difference), extra_metrics={})

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scperturb_modules import _keys as keys
 from scperturb_modules._conditions import Row, genes_of
 from scperturb_modules._errors import DataError, NotTrainedError, name_some
 from scperturb_modules.baselines import Anchor, TrainingData
@@ -145,7 +146,8 @@ class AnsweringModel(ABC):
                 "with spm.load(path, adata)."
             )
         prediction = self.predict(conditions, store=False)
-        return cells_of(prediction, screen_of(self._side.cells), n_cells=n_cells, seed=seed, model=self.name)
+        screen = screen_of(self._side.cells)
+        return cells_of(prediction, screen, n_cells=n_cells, seed=seed, model=self.name, move=self._moved)
 
     def knows(self, gene: str) -> bool:
         """Whether a gene is measured, was perturbed in training, or is in a prior."""
@@ -186,6 +188,14 @@ class AnsweringModel(ABC):
         A row's numbers must not depend on the other rows by a single bit: go row by row or in padded batches of one
         fixed size.
         """
+
+    def _moved(self, prediction: AnnData, cells: NDArray[np.float32]) -> NDArray:
+        """(P, n, G) control cells of each row, perturbed; may fall below 0."""
+        return cells + prediction.layers[keys.DELTA][:, None, :]
+
+    def _learned(self) -> dict[str, Any]:
+        """What was learned of cells before training and is saved with the model: plain arrays and text."""
+        return {}
 
     def _facts(self) -> dict[str, str]:
         """Further lines of :meth:`summary`, such as the gate of each regime."""

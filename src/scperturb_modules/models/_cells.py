@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +23,16 @@ if TYPE_CHECKING:
 CONTROL_CELL = "control_cell"
 
 
-def cells_of(prediction: AnnData, screen: AnnData, *, n_cells: int, seed: int, model: str) -> AnnData:
-    """Add the predicted change of each row to control cells of its context.
+def cells_of(
+    prediction: AnnData,
+    screen: AnnData,
+    *,
+    n_cells: int,
+    seed: int,
+    model: str,
+    move: Callable[[AnnData, NDArray[np.float32]], NDArray],
+) -> AnnData:
+    """Move control cells of each row's context by what is predicted of the row.
 
     Parameters
     ----------
@@ -38,6 +46,8 @@ def cells_of(prediction: AnnData, screen: AnnData, *, n_cells: int, seed: int, m
         Of the draws. A row's draw depends on its name and on this alone.
     model
         For messages.
+    move
+        From the prediction and (P, n, G) control cells to the same cells, perturbed.
 
     Raises
     ------
@@ -56,7 +66,7 @@ def cells_of(prediction: AnnData, screen: AnnData, *, n_cells: int, seed: int, m
     cells = RowReader(expression_of(screen, setup.layer)).read(drawn)
     order = require_genes(screen.var_names, prediction.var_names, model)
     cells = cells if order is None else cells[..., order]
-    values = np.maximum(cells + prediction.layers[keys.DELTA][:, None, :], 0.0).astype(np.float32)
+    values = np.maximum(move(prediction, cells), 0.0).astype(np.float32)
     obs = _obs(prediction, screen, drawn)
     moved = AnnData(values.reshape(len(obs), prediction.n_vars), obs=obs, var=prediction.var.copy())
     moved.uns[keys.ROOT] = {name: dict(prediction.uns[keys.ROOT][name]) for name in (keys.SETUP, keys.PREDICTION)}

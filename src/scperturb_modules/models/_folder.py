@@ -55,7 +55,7 @@ def save_model(
         "history": history_to_plain(model.history),
         "fit": fit_to_plain(model.fit_result),
     }
-    files = {TRAINING_FILE: training_writer(model.training, model.sources)}
+    files = {TRAINING_FILE: training_writer(model.training, model.sources, model._learned())}
     if cells is not None:
         files[CELLS_FILE] = lambda file: cells.write_h5ad(file, **write_kwargs)
     write_folder(path, record, model.module.state_dict(), files=files, overwrite=overwrite)

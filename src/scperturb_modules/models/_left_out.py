@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -37,16 +38,44 @@ def regime_unmeasured(data: TrainingData, row: int, hidden: Collection[str] = ()
     return regime_by_seen(len(genes), n_seen)
 
 
-def predict_left_out(module: AnchoredModule, arrays: Arrays, data: TrainingData, members: Members) -> LeftOut:
+@dataclass(frozen=True)
+class Judged:
+    """One left-out row as a new one, predicted by the members that did not see it; of G genes each.
+
+    ``difference`` is the measured change minus the anchor; ``residual`` and, where there is one, ``variance`` of its
+    error are means over the members.
+    """
+
+    row: int
+    regime: str
+    difference: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    variance: NDArray[np.float64] | None
+
+
+def left_out_rows(module: AnchoredModule, arrays: Arrays, data: TrainingData, members: Members) -> Iterator[Judged]:
     """Predict every left-out row by the members that did not see it, under every regime that it can stand for."""
-    found: list[tuple[int, str, float, float, float]] = []
     for hidden, judges in _ways_to_leave_out(data, members):
         rows = np.flatnonzero(judges.any(axis=1))
         for start in range(0, len(rows), CHUNK):
             piece = rows[start : start + CHUNK]
-            products = _judge(module, arrays, piece, _masked(data, arrays, piece, hidden), judges[piece])
-            regimes = [regime_unmeasured(data, row, hidden) for row in piece]
-            found += [(int(row), regime, *three) for row, regime, three in zip(piece, regimes, products, strict=True)]
+            answers = _judge(module, arrays, piece, _masked(data, arrays, piece, hidden), judges[piece])
+            for row, (difference, residual, variance) in zip(piece, answers, strict=True):
+                yield Judged(int(row), regime_unmeasured(data, row, hidden), difference, residual, variance)
+
+
+def predict_left_out(module: AnchoredModule, arrays: Arrays, data: TrainingData, members: Members) -> LeftOut:
+    """The left-out rows as inner products over genes, for the gates."""
+    found = [
+        (
+            one.row,
+            one.regime,
+            one.difference @ one.residual,
+            one.residual @ one.residual,
+            one.difference @ one.difference,
+        )
+        for one in left_out_rows(module, arrays, data, members)
+    ]
     row, regime, product, square, anchor_square = zip(*found, strict=True) if found else ((),) * 5
     return LeftOut(
         np.array(row, np.intp), list(regime), *(np.array(one, np.float64) for one in (product, square, anchor_square))
@@ -75,14 +104,17 @@ def _masked(data: TrainingData, arrays: Arrays, rows: NDArray[np.intp], hidden: 
 
 def _judge(
     module: AnchoredModule, arrays: Arrays, rows: NDArray[np.intp], masked: Mask, judges: Mask
-) -> list[tuple[float, float, float]]:
-    """<t - A, r>, <r, r> and <t - A, t - A> of each row; r is the mean over its judges (n, M)."""
+) -> Iterator[tuple[NDArray, NDArray, NDArray | None]]:
+    """Change minus anchor, residual and variance of each row; means over its judges (n, M)."""
     batch = {name: torch.as_tensor(values[rows], device=module.device) for name, values in arrays.items()}
+    weight = torch.tensor(judges.T / np.maximum(judges.sum(axis=1), 1), device=module.device)[..., None]
     with torch.no_grad():
         seen, anchor = module.read(batch, masked=torch.tensor(masked, device=module.device))
         answer = module.respond(seen)
-        residual = (answer.gate[..., None] * answer.residual).double()
-    weight = torch.tensor(judges.T / np.maximum(judges.sum(axis=1), 1), device=residual.device)
-    residual = (residual * weight[..., None]).sum(dim=0)
-    difference = (batch["target"] - anchor[0]).double()
-    return [(float(d @ r), float(r @ r), float(d @ d)) for d, r in zip(difference, residual, strict=True)]
+        residual = ((answer.gate[..., None] * answer.residual).double() * weight).sum(dim=0)
+        variance = None
+        if answer.log_variance is not None:
+            variance = (answer.log_variance.double().exp() * weight).sum(dim=0).cpu().numpy()
+        difference = (batch["target"] - anchor[0]).double()
+    of_rows = [None] * len(rows) if variance is None else list(variance)
+    return zip(difference.cpu().numpy(), residual.cpu().numpy(), of_rows, strict=True)

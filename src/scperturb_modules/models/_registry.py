@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-MODELS: dict[str, str] = {"APP": "scperturb_modules.models.app:APP"}
+MODELS: dict[str, str] = {
+    "APP": "scperturb_modules.models.app:APP",
+    "BioDSNN": "scperturb_modules.models.biodsnn:BioDSNN",
+}
 """Name of each model to where its class is, ``module:class``; the class is imported when it is asked for."""
 
 ENTRY_POINTS = "scperturb_modules.models"

@@ -40,6 +40,8 @@ class NetworkAnswer:
         the order asked; stored in ``uns["scperturb_modules"]`` of the Prediction.
     obsm
         Name to an array with P rows; stored in ``obsm`` of the Prediction.
+    layers
+        Name to an array (P, G); stored in ``layers`` of the Prediction. NaN in rows returned as measured.
     """
 
     residual: NDArray[np.float64]
@@ -47,6 +49,7 @@ class NetworkAnswer:
     status: tuple[str, ...]
     tables: Mapping[str, pd.DataFrame | np.ndarray | float] = field(default_factory=dict)
     obsm: Mapping[str, np.ndarray] = field(default_factory=dict)
+    layers: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,9 @@ def combine(
     )
     if answer is not None:
         _add_tables(prediction, answer, inside)
+        for name, array in answer.layers.items():
+            prediction.layers[name] = _over_all_rows(array, prediction.n_obs, inside)
+            prediction.layers[name][asked.measured] = np.nan
     return prediction
 
 
@@ -134,7 +140,7 @@ def _check_answer(answer: NetworkAnswer, n_rows: int, n_genes: int, model: str) 
     if shapes != ((n_rows, n_genes), (n_rows,), (n_rows,)):
         raise ValueError(f"{model} answered {n_rows} rows of {n_genes} genes with arrays of the shapes {shapes}.")
     tables = {name: table for name, table in answer.tables.items() if isinstance(table, pd.DataFrame)}
-    for kind, parts in (("tables", tables), ("obsm", answer.obsm)):
+    for kind, parts in (("tables", tables), ("obsm", answer.obsm), ("layers", answer.layers)):
         lengths = {name: len(part) for name, part in parts.items()}
         if set(lengths.values()) - {n_rows}:
             raise ValueError(f"{model} answered {n_rows} rows with {kind} of {lengths} rows.")
@@ -162,9 +168,13 @@ def _add_tables(prediction: AnnData, answer: NetworkAnswer, inside: NDArray[np.i
         values[inside] = table.to_numpy()
         prediction.uns[keys.ROOT][name] = pd.DataFrame(values, index=prediction.obs_names, columns=table.columns)
     for name, array in answer.obsm.items():
-        full = np.full((prediction.n_obs, *array.shape[1:]), np.nan, dtype=array.dtype)
-        full[inside] = array
-        prediction.obsm[name] = full
+        prediction.obsm[name] = _over_all_rows(array, prediction.n_obs, inside)
+
+
+def _over_all_rows(array: np.ndarray, n_rows: int, inside: NDArray[np.intp]) -> np.ndarray:
+    full = np.full((n_rows, *array.shape[1:]), np.nan, dtype=array.dtype)
+    full[inside] = array
+    return full
 
 
 def store_prediction(home: AnnData | MuData, key: str, prediction: AnnData) -> None:

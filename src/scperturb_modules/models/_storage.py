@@ -24,8 +24,10 @@ CELLS_FILE = "adata.h5ad"
 Priors = Mapping[str, GeneGraph | pd.DataFrame]
 
 
-def training_writer(training: AnnData, sources: Mapping[str, PriorSource]) -> Callable[[Path], None]:
-    """A function that writes the training pseudobulk and the priors to a path."""
+def training_writer(
+    training: AnnData, sources: Mapping[str, PriorSource], learned: Mapping[str, Any]
+) -> Callable[[Path], None]:
+    """A function that writes the training pseudobulk, the priors and what was learned of the cells to a path."""
 
     def write(path: Path) -> None:
         stored = training.copy()
@@ -33,7 +35,8 @@ def training_writer(training: AnnData, sources: Mapping[str, PriorSource]) -> Ca
         root = {name: stored.uns[keys.ROOT][name] for name in (keys.SETUP, keys.PSEUDOBULK)}
         # a name of a prior may hold characters that a key of h5ad may not
         arrays = {f"prior_{i}": source_to_uns(source) for i, source in enumerate(sources.values())}
-        stored.uns = {keys.ROOT: root | ({keys.PRIORS: arrays} if arrays else {})}
+        kept = {keys.PRIORS: arrays, keys.LEARNED: dict(learned)}
+        stored.uns = {keys.ROOT: root | {name: one for name, one in kept.items() if one}}
         stored.write_h5ad(path)
 
     return write

@@ -155,7 +155,7 @@ class APP(AnchoredModel):
         of_row = answer.attention[:, 0]
         return torch.stack([of_row.mean(dim=0), of_row.std(dim=0, correction=0)])
 
-    def _record(self, explanations: Sequence[torch.Tensor]) -> dict[str, Any]:
+    def _record(self, explanations: Sequence[torch.Tensor], regimes: Sequence[str]) -> dict[str, Any]:
         if self.module.attention is None:
             return {}
         mean, sd = torch.stack(list(explanations), dim=1).cpu().numpy()

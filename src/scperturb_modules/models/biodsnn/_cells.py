@@ -1,0 +1,98 @@
+"""The cells that the data stream learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scperturb_modules import _keys as keys
+from scperturb_modules.dataloaders import CellGroups, JointDataset, PseudobulkDataset
+from scperturb_modules.dataloaders._rows import RowReader
+from scperturb_modules.models._features import as_float
+from scperturb_modules.models.biodsnn._settings import BioDsnnSettings
+from scperturb_modules.models.biodsnn._stream import StreamShape
+from scperturb_modules.pp._screen import expression_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+MOST_CONTROLS = 20_000
+"""Principal components are taken of so many control cells at most."""
+
+BLOCK = 2048
+"""Cells that are read together."""
+
+
+@dataclass(frozen=True)
+class TrainingCells:
+    """Training cells of a screen, by condition.
+
+    Parameters
+    ----------
+    screen
+        After setup.
+    groups
+        Its training cells.
+    """
+
+    screen: AnnData
+    groups: CellGroups
+
+    @classmethod
+    def of(cls, screen: AnnData) -> TrainingCells:
+        """Group the cells of a screen; where a batch has no controls, those of all batches stand in."""
+        return cls(screen, CellGroups.of(screen, _setup(screen), control_fallback="pooled"))
+
+    def shape(self, settings: BioDsnnSettings, *, seed: int) -> StreamShape:
+        """Mean and standard deviation of each gene, and principal components, over training controls."""
+        cells = np.concatenate(list(self.controls(MOST_CONTROLS, seed=seed))).astype(np.float64)
+        mean, sd = cells.mean(axis=0), cells.std(axis=0)
+        components = np.zeros((cells.shape[1], settings.n_latent))
+        if not settings.use_vae:
+            centred = cells - mean
+            _, size, vectors = np.linalg.svd(centred, full_matrices=False)
+            n = min(settings.n_latent, int(np.count_nonzero(size > 1e-9 * max(size[0], 1e-30))))
+            # scores of unit variance
+            components[:, :n] = vectors[:n].T / size[:n] * np.sqrt(len(cells))
+        return StreamShape(as_float(mean), as_float(sd), as_float(components))
+
+    def controls(self, most: int | None = None, *, seed: int = 0) -> Iterator[NDArray[np.float32]]:
+        """Training control cells (n, G), block by block; ``most`` of them, drawn by the seed, or all."""
+        rows = np.unique(np.concatenate(self.groups.controls))
+        if most is not None and len(rows) > most:
+            rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+        reader = RowReader(self._expression)
+        for start in range(0, len(rows), BLOCK):
+            yield reader.read(rows[start : start + BLOCK])
+
+    def joined(self, rows: PseudobulkDataset, names: list[str], *, n_cells: int, seed: int) -> JointDataset:
+        """Pseudobulk rows with cells of theirs."""
+        return JointDataset(rows, self._expression, self.groups, rows=names, n_cells=n_cells, seed=seed)
+
+    @property
+    def _expression(self) -> Any:
+        return expression_of(self.screen, _setup(self.screen).layer)
+
+
+def shape_to_be_loaded(n_genes: int, settings: BioDsnnSettings) -> StreamShape:
+    """Of the right sizes, for a model whose saved weights are put in later."""
+    nothing = torch.zeros(n_genes)
+    return StreamShape(nothing, nothing + 1, torch.zeros(n_genes, settings.n_latent))
+
+
+@torch.no_grad()
+def mean_state(
+    cells: TrainingCells, state: Callable[[torch.Tensor], torch.Tensor], device: torch.device
+) -> torch.Tensor:
+    """(q,) mean of the states of all training controls, in float64."""
+    sums = [(state(torch.as_tensor(one, device=device)).double().sum(dim=0), len(one)) for one in cells.controls()]
+    return torch.stack([total for total, _ in sums]).sum(dim=0) / sum(n for _, n in sums)
+
+
+def _setup(screen: AnnData) -> keys.ScreenKeys:
+    return keys.ScreenKeys.from_uns(screen.uns[keys.ROOT][keys.SETUP])

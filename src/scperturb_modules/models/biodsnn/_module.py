@@ -1,0 +1,341 @@
+"""The knowledge stream of BioDSNN: from perturbed genes, graphs and pathways to a response over genes; torch only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from scipy import sparse
+from scvi.module.base import LossOutput
+from torch import Tensor, nn
+
+from scperturb_modules.models._anchored_module import AnchoredModule, Answer, Rows, mean_over_rows
+from scperturb_modules.models._condition_tokens import N_PRODUCTS, ConditionTokens
+from scperturb_modules.models._node_features import NodeFeatures
+from scperturb_modules.models.biodsnn._settings import BioDsnnSettings
+from scperturb_modules.models.biodsnn._stream import DataStream, StreamShape
+from scperturb_modules.nn import (
+    MaskedEncoderLayer,
+    MemberLinear,
+    MemberNorm,
+    MemberTable,
+    Relation,
+    at_least_float32,
+    autofocus,
+    beta_nll,
+    direction_loss,
+    squared_error,
+)
+
+MOST_LOG_VARIANCE = 8.0
+"""The uncertainty head stays within these bounds, around the mean square of all changes."""
+
+
+@dataclass(frozen=True)
+class BioDsnnShape:
+    """What the knowledge stream is built from.
+
+    Parameters
+    ----------
+    networks
+        One (P, P) normalised adjacency of perturbation nodes per network.
+    tables
+        See :class:`NodeFeatures`; of the nodes.
+    known
+        (M, P) bool, nodes perturbed in the conditions that each member is trained on.
+    coexpression
+        (G, G) normalised adjacency of measured genes; None: no such branch.
+    mask
+        (G, G) pairs of measured genes that may attend to each other; None: all.
+    gene_of
+        (P,) int64, number of each node among the measured genes; -1 if it is not measured.
+    response_basis
+        (G, K) patterns in which a gene's part of the anchor is read.
+    part_scale
+        Root mean square of the parts of the anchor: the unit in which they are read.
+    scale
+        Mean square of the training changes: the unit of the loss.
+    stream
+        Of control cells; None: there is no data stream.
+    n_predicting
+        Members that predict, the first ones; the others are of folds.
+    """
+
+    networks: tuple[sparse.csr_array, ...]
+    tables: Mapping[str, tuple[Tensor, Tensor]]
+    known: Tensor
+    coexpression: sparse.csr_array | None
+    mask: sparse.csr_array | None
+    gene_of: Tensor
+    response_basis: Tensor
+    part_scale: float
+    scale: float
+    stream: StreamShape | None
+    n_predicting: int
+
+
+@dataclass
+class GeneStates:
+    """What depends on no perturbation.
+
+    ``base`` (M, G, d) measured genes; ``nodes`` (M, P, d) perturbation nodes; ``encoded`` (M, 1, G, d), the unperturbed
+    cell, once it was asked for.
+    """
+
+    base: Tensor
+    nodes: Tensor
+    encoded: Tensor | None = None
+
+
+class ReadCondition(NamedTuple):
+    """Tokens of the perturbed genes, those of genes without a measured part, what is multiplied of each or None."""
+
+    tokens: Tensor
+    unmeasured: Tensor
+    multiplied: Tensor | None
+
+
+class Propagation(nn.Module):
+    """One step over each network and a map of what is heard: ``sum_r S_r x W_r`` (simple graph convolution)."""
+
+    def __init__(self, n_members: int, width: int, networks: tuple[sparse.csr_array, ...]) -> None:
+        super().__init__()
+        self.relations = nn.ModuleList(Relation(one, agg="sum") for one in networks)
+        self.maps = nn.ModuleList(MemberLinear(n_members, width, width) for _ in networks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(M, N, d) to (M, N, d)."""
+        heard = [of_map(relation(x)) for relation, of_map in zip(self.relations, self.maps, strict=True)]
+        return torch.stack(heard).sum(dim=0)
+
+
+class Perceptron(nn.Module):
+    """d -> 2 d -> d, with a rectifier between."""
+
+    def __init__(self, n_members: int, n_in: int, width: int, *, zero: bool = False) -> None:
+        super().__init__()
+        self.hidden = MemberLinear(n_members, n_in, 2 * width)
+        self.out = MemberLinear(n_members, 2 * width, width, bias=False, zero=zero)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(M, ..., n_in) to (M, ..., d)."""
+        return self.out(torch.relu(self.hidden(x)))
+
+
+class BioDsnnModule(AnchoredModule):
+    """Perturbation embeddings over the networks, gene embeddings over co-expression, pathway-masked attention.
+
+    Everything that depends on the condition alone is computed once per condition, whatever the number of its cells.
+    """
+
+    PER_MEMBER_BUFFERS = frozenset({"known"})
+    SHARED = frozenset({"stream"})
+
+    gene_of: Tensor
+
+    def __init__(self, shape: BioDsnnShape, settings: BioDsnnSettings) -> None:
+        super().__init__(shape.known.shape[0], shape.scale, settings)
+        self._states_now: GeneStates | None = None
+        self.part_scale = shape.part_scale
+        m, d, n_genes = self.n_members, settings.d, len(shape.response_basis)
+        self.features = NodeFeatures(
+            m, shape.known, shape.tables, d, id_dropout=settings.id_dropout, prior_dropout=settings.prior_dropout
+        )
+        self.of_networks = Propagation(m, d, shape.networks) if shape.networks else None
+        self.genes = MemberTable(m, n_genes, d)
+        self.norm = MemberNorm(m, d)
+        self.coexpressed = None
+        if shape.coexpression is not None:
+            self.positions = MemberTable(m, n_genes, d)
+            self.coexpressed = Propagation(m, d, (shape.coexpression,))
+        self.of_gene = Perceptron(m, d, d)
+        self.condition = ConditionTokens(
+            m,
+            d,
+            shape.response_basis if settings.responses else None,
+            products=settings.products,
+            scale_parts=settings.scale_parts,
+            dropout=settings.dropout,
+        )
+        self.fuse = Perceptron(m, d + N_PRODUCTS * settings.products, d)
+        self.marker = nn.Parameter(torch.randn(m, 1, 1, d) / d**0.5) if settings.target_marker else None
+        self.of_parts = MemberLinear(m, 2, d, bias=False) if settings.responses else None
+        self.recombine = Perceptron(m, d, d)
+        self.encoder = MaskedEncoderLayer(
+            m, d, settings.hidden, shape.mask, heads=settings.heads, dropout=settings.layer_dropout,
+            attention=settings.use_attention,
+        )  # fmt: skip
+        # with an anchor the residual starts at 0
+        spread = 0.0 if settings.anchor != "zero" else d**-0.5
+        self.readout = nn.Parameter(spread * torch.randn(m, 1, n_genes, d))
+        self.uncertain = None
+        if settings.uncertainty:
+            self.uncertain = nn.Sequential(Perceptron(m, d, d), MemberLinear(m, d, 1))
+        self.register_buffer("gene_of", shape.gene_of)
+        self.stream = None if shape.stream is None else DataStream(shape.n_predicting, shape.stream, settings)
+
+    # -- the model ---------------------------------------------------------------------------------------------------
+
+    def gene_states(self) -> GeneStates:
+        """States of genes and nodes without a perturbation; kept between calls in evaluation."""
+        keep = not self.training and not torch.is_grad_enabled()
+        if keep and self._states_now is not None and self._states_now.base.device == self.gene_of.device:
+            return self._states_now
+        base = torch.relu(self.norm(self.genes()))
+        if self.coexpressed is not None:
+            base = base + self.settings.coexpression_weight * self.coexpressed(self.positions())
+        nodes = self.features(self.n_members)
+        if self.of_networks is not None:
+            nodes = self.of_networks(nodes)
+        states = GeneStates(self.of_gene(base), nodes)
+        if keep:
+            states.encoded = self.encode(states.base[:, None])
+            self._states_now = states
+        return states
+
+    def forget(self) -> None:
+        """Forget the kept states."""
+        self._states_now = None
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(M, K, G, d) post-perturbation embeddings to what the transformer layer makes of them."""
+        return self.encoder(x + self.recombine(x))
+
+    def respond(self, rows: Rows) -> Answer:
+        """Response of B conditions, without the anchor."""
+        genes = self.gene_states()
+        condition = self._read_condition(rows, genes)
+        z, z_0, _ = self._encoded(rows, condition, genes)
+        # the difference first: what all conditions share cancels before it is read out
+        residual = ((z - z_0) * self.readout).sum(dim=-1)
+        if self.condition.part_scale is not None:
+            residual = residual + self.condition.rescaled(rows, *condition)
+        return Answer(residual, torch.ones_like(residual[..., 0]), log_variance=self._log_variance(z))
+
+    def attention(self, rows: Rows) -> Tensor:
+        """(M, B + 1, E) attention of the permitted pairs in B conditions, and last in the unperturbed cell."""
+        x = torch.cat([self.encoded(rows)[2], self.gene_states().base[:, None]], dim=1)
+        found: Tensor = self.encoder.mixing.weights(x + self.recombine(x))  # type: ignore[operator]
+        return found
+
+    def _log_variance(self, z: Tensor) -> Tensor | None:
+        """(M, B, G) of the error, in squared units of the change."""
+        if self.uncertain is None:
+            return None
+        return self.uncertain(z)[..., 0].clamp(-MOST_LOG_VARIANCE, MOST_LOG_VARIANCE) + math.log(self.scale)
+
+    def encoded(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+        """Encoded genes of B conditions (M, B, G, d) and of the unperturbed cell (M, 1, G, d), and what was encoded."""
+        genes = self.gene_states()
+        return self._encoded(rows, self._read_condition(rows, genes), genes)
+
+    def _encoded(self, rows: Rows, condition: ReadCondition, genes: GeneStates) -> tuple[Tensor, Tensor, Tensor]:
+        x = self._perturbed(rows, condition, genes)
+        if genes.encoded is not None:
+            return self.encode(x), genes.encoded, x
+        # with the unperturbed cell as one more condition
+        both = self.encode(torch.cat([x, genes.base[:, None]], dim=1))
+        return both[:, :-1], both[:, -1:], x
+
+    def _read_condition(self, rows: Rows, genes: GeneStates) -> ReadCondition:
+        tokens = self.condition(rows, genes.nodes)
+        # what a measured single says of its own gene is in the anchor: only pairs read it
+        unmeasured = tokens * (1 - rows.measured)[..., None] if self.settings.responses else tokens
+        return ReadCondition(tokens, unmeasured, self.condition.multiplied(tokens))
+
+    def _perturbed(self, rows: Rows, condition: ReadCondition, genes: GeneStates) -> Tensor:
+        """(M, B, G, d) post-perturbation embedding of every gene in every condition."""
+        said = [condition.unmeasured.sum(dim=2)]
+        if condition.multiplied is not None:
+            said.append(self.condition.of_pairs(condition.multiplied))
+        u = torch.cat(said, dim=-1)
+        # no perturbation is exactly 0
+        u = self.fuse(u) - self.fuse(torch.zeros_like(u[:, :1]))
+        u = nn.functional.dropout(u, self.settings.dropout, self.training)
+        x = genes.base[:, None] + u[:, :, None]
+        if self.marker is not None:
+            x = x + self._targets(rows, x.shape[2])[None, ..., None] * self.marker
+        if self.of_parts is not None:
+            x = x + self.of_parts(self._parts_by_gene(rows).expand(self.n_members, -1, -1, -1))
+        return x
+
+    def _targets(self, rows: Rows, n_genes: int) -> Tensor:
+        """(B, G) 1 at the measured genes that are perturbed."""
+        target = self.gene_of[rows.node]
+        here = (target >= 0) & (rows.present > 0)
+        marks = rows.present.new_zeros(len(target), n_genes)
+        return marks.scatter_add(1, target.clamp(min=0), here.to(marks.dtype))
+
+    def _parts_by_gene(self, rows: Rows) -> Tensor:
+        """(m, B, G, 2) sum of the parts of the anchor at each gene, and sum of their products over pairs."""
+        scaled = rows._replace(
+            measured_part=rows.measured_part / self.part_scale, expected_part=rows.expected_part / self.part_scale
+        )
+        total = scaled.total(rows.present[None])
+        squares = scaled._replace(
+            measured_part=scaled.measured_part.square(), expected_part=scaled.expected_part.square()
+        ).total(rows.present[None])
+        products = 0.5 * (total.square() - squares)
+        # heavy tails: a product of two strong responses would drown everything else
+        return torch.stack([_damped(total), _damped(products)], dim=-1)
+
+    # -- the loss ----------------------------------------------------------------------------------------------------
+
+    def _training_loss(
+        self, tensors: Mapping[str, Tensor], difference: Tensor, step: Tensor, log_variance: Tensor | None
+    ) -> LossOutput:
+        settings = self.settings
+        error = difference - step
+        by_cell = settings.level == "cell"
+        # (M, B, G), or (M, B, C, G) of which the mean over cells is taken
+        of_cells = self._errors_of_cells(tensors, error) if by_cell else error
+        terms = {}
+        if log_variance is not None:
+            terms["likelihood"] = self._likelihood(tensors, error, log_variance)
+        elif settings.w_mse:
+            terms["mse"] = settings.w_mse * squared_error(of_cells, _aligned(tensors["gene_weight"], by_cell))
+        if settings.w_autofocus:
+            present = _aligned(tensors["found"], by_cell)
+            terms["autofocus"] = settings.w_autofocus * autofocus(of_cells, gamma=settings.focus, present=present)
+        if by_cell:
+            terms = {name: values.mean(dim=-1) if values.ndim == 3 else values for name, values in terms.items()}
+        if settings.w_direction:
+            # of means: in single cells the sign of a weakly expressed gene is nearly always down
+            change = at_least_float32(tensors["target"] - error)
+            terms["direction"] = settings.w_direction * direction_loss(
+                change, tensors["target"], tensors["se"], form=settings.direction
+            )
+        means = {name: mean_over_rows(tensors, values) / self.scale for name, values in terms.items()}
+        loss = torch.stack(list(means.values())).sum()
+        if by_cell and self.stream is not None and self.stream.vae is not None:
+            of_controls, said = self.stream.of_controls(tensors["control_X"])
+            loss, means = loss + of_controls / self.scale, means | said
+        return LossOutput(loss=loss, n_obs_minibatch=len(difference), extra_metrics=means)
+
+    def _likelihood(self, tensors: Mapping[str, Tensor], error: Tensor, log_variance: Tensor) -> Tensor:
+        """(M, B) in the unit of the other terms, which are divided by the scale."""
+        size = self.scale**0.5
+        of_rows = beta_nll(error / size, log_variance - math.log(self.scale), tensors["se"].square() / self.scale)
+        return self.scale * of_rows
+
+    def _errors_of_cells(self, tensors: Mapping[str, Tensor], error: Tensor) -> Tensor:
+        """(M, B, C, G) of cells that are each paired with a control: regenerated control + predicted change - cell."""
+        controls = tensors["control_X"]
+        if self.stream is not None:
+            controls = self.stream.regenerated(controls)
+        # error of the mean is change - prediction
+        predicted = controls + (tensors["target"] - error)[:, :, None]
+        return predicted - tensors["X"]
+
+
+def _aligned(of_gene: Tensor, by_cell: bool) -> Tensor:
+    """(B, G), with an axis for cells if there is one."""
+    return of_gene[:, None] if by_cell else of_gene
+
+
+def _damped(x: Tensor) -> Tensor:
+    """The sign and the logarithm of the size of large values; small values as they are."""
+    return x.sign() * torch.log1p(x.abs())

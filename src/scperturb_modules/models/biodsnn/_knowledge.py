@@ -99,6 +99,8 @@ def _coexpression(screen: AnnData, settings: BioDsnnSettings, *, seed: int) -> G
         control=setup.control,
         layer=setup.layer,
         split_key=setup.split_key,
+        # without a split all cells are on the training side
+        cells="training" if setup.split_key in screen.obs else "all",
     )
 
 

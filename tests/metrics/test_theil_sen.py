@@ -159,10 +159,15 @@ def test_nothing_to_solve(n_rows: int, n_genes: int) -> None:
 
 @pytest.mark.parametrize("n_genes", [2, 3, 6, 7, 200])
 def test_every_pair_of_genes_once(n_genes: int) -> None:
-    i, j = _theil_sen._gene_pairs(n_genes, 10, seed=0)
+    i, j = _theil_sen._gene_pairs(n_genes, None, seed=0)
     pairs = {(min(pair), max(pair)) for pair in zip(i.tolist(), j.tolist(), strict=True)}
     assert len(pairs) == len(i) == n_genes * (n_genes - 1) // 2
     assert all(0 <= low < high < n_genes for low, high in pairs)
+
+
+def test_fewer_pairs_are_drawn_where_so_many_are_asked_for() -> None:
+    assert len(_theil_sen._gene_pairs(200, 10, seed=0)[0]) == 10
+    assert len(_theil_sen._gene_pairs(1_001, None, seed=0)[0]) == _theil_sen.MAX_PAIRS
 
 
 def test_drawn_pairs_are_different_and_depend_on_the_seed() -> None:

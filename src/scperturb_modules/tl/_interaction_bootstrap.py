@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 Array = NDArray[np.float64]
-Score = Callable[[Array], Array]
-"""From (D, 3, m) changes to (D, S) scores."""
+Score = Callable[..., Array]
+"""From (D, 3, m) changes to (D, S) scores; takes ``max_gene_pairs=`` too."""
+
+REPEAT_PAIRS = 20_000
+"""Pairs of genes that the slopes of a repeat come from: ends of intervals move by less than 0.01 (100 cells)."""
 
 _SAME = 1e-4
 """Changes of one screen, averaged in float32 and in float64, differ by no more."""
@@ -39,7 +42,8 @@ def score_intervals(
     """
     complete = pairs.is_complete
     observed = score(pairs.of_pairs(cells.changes())[complete])
-    repeats = np.stack([score(pairs.of_pairs(cells.resample(rng))[complete]) for _ in range(n_boot)])
+    resampled = (pairs.of_pairs(cells.resample(rng))[complete] for _ in range(n_boot))
+    repeats = np.stack([score(changes, max_gene_pairs=REPEAT_PAIRS) for changes in resampled])
     tail = (1 - ci) / 2
     ends = np.quantile(repeats, [tail, 1 - tail], axis=0) + observed - repeats.mean(axis=0)
     intervals = np.full((2, len(complete), ends.shape[2]), np.nan)

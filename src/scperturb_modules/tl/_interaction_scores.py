@@ -28,11 +28,8 @@ SCORES = (
 BOUNDS = np.array([[-np.inf, -np.inf, 0, -1, 0, 0, 0, 0, 0], [np.inf, np.inf, np.inf, 1, 1, 1, 1, np.inf, np.inf]])
 """(2, S) smallest and largest possible value of each score."""
 
-MAX_GENE_PAIRS = 200_000
-
-
 def interaction_scores(
-    changes: Array, *, fit: Fit = "distance", max_gene_pairs: int = MAX_GENE_PAIRS, seed: int = 0
+    changes: Array, *, fit: Fit = "distance", max_gene_pairs: int | None = None, seed: int = 0
 ) -> Array:
     """Scores of D pairs.
 
@@ -43,7 +40,7 @@ def interaction_scores(
     fit
         How ``model_fit`` compares the fitted with the observed change.
     max_gene_pairs
-        Pairs of genes that the slopes come from; above this a fixed random sample of so many.
+        Pairs of genes that the slopes come from at most; see :func:`scperturb_modules.metrics.theil_sen`.
     seed
         Of that sample.
 
@@ -60,7 +57,7 @@ def interaction_scores(
     return scores
 
 
-def _scores(a: Array, b: Array, y: Array, fit: Fit, max_gene_pairs: int, seed: int) -> Array:
+def _scores(a: Array, b: Array, y: Array, fit: Fit, max_gene_pairs: int | None, seed: int) -> Array:
     c1, c2 = theil_sen(a, b, y, max_pairs=max_gene_pairs, seed=seed).T
     fitted = c1[:, None] * a + c2[:, None] * b
     model_fit = distance_correlation(fitted, y) if fit == "distance" else _pearson(fitted, y)

@@ -25,7 +25,7 @@ BUCKET_PAIRS = 2**24
 DENSE_GENES = 4000
 """More genes than these are never computed densely, as their mask would take more than a bucket's."""
 
-GATHER_COST = 70
+GATHER_COST = 30
 """Fetching a key and its value costs as much as this many dense pairs, measured on a processor."""
 
 TILE_COST = 1.2

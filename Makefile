@@ -17,7 +17,7 @@ PINNED := $(if $(IS_311),-c constraints.txt,)
 # the tests run side by side: one thread each, or they fight for the cores
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install demo test test-full lint docs bench-real bench-full bench-app bench-priors bench-speed clean
+.PHONY: help install demo test test-full lint docs bench-real bench-full bench-app bench-priors bench-gears bench-speed clean
 
 help:  ## list what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,16 +61,31 @@ bench-full: install  ## leaderboards of the published screens with all cells, in
 	$(BIN)/python benchmarks/full.py
 
 bench-app: install  ## what APP is worth on simulated screens; fits are kept in results/app, so that it can go on
-	$(ONE_THREAD) $(BIN)/python benchmarks/app/main.py
+	$(ONE_THREAD) PYTHONPATH=benchmarks $(BIN)/python benchmarks/app/main.py
 
 bench-priors: install  ## what each source of prior knowledge tells of unmeasured singles, under docs/benchmarks/
 	$(ONE_THREAD) $(BIN)/python benchmarks/priors.py
 
-bench-speed: install  ## times of pseudobulk, of every baseline, of APP and of the builders of priors
+GEARS ?= .venv-gears
+
+$(GEARS)/.installed: benchmarks/peers/gears-requirements.txt
+	$(PYTHON) -m venv $(GEARS)
+	$(GEARS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/gears-requirements.txt
+	@touch $@
+
+bench-gears: install $(GEARS)/.installed  ## BioDSNN beside GEARS 0.1.2 in an environment of its own: speed, memory, errors
+	$(BIN)/python benchmarks/peers/speed.py --python $(GEARS)/bin/python
+	$(ONE_THREAD) $(BIN)/python benchmarks/peers/accuracy.py norman --python $(GEARS)/bin/python
+	$(ONE_THREAD) $(BIN)/python benchmarks/peers/accuracy.py simulated --python $(GEARS)/bin/python
+	PYTHONPATH=benchmarks $(BIN)/python benchmarks/peers/page.py
+
+bench-speed: install  ## times of pseudobulk, baselines, APP, builders of priors, masked attention and interactions
 	$(BIN)/python benchmarks/speed/pseudobulk.py
 	$(BIN)/python benchmarks/speed/baselines.py
 	$(BIN)/python benchmarks/speed/app.py
 	$(BIN)/python benchmarks/speed/priors.py
+	$(BIN)/python benchmarks/speed/interactions.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/speed/attention.py
 
 clean:  ## remove what make made
 	rm -rf $(VENV) build dist docs/_build docs/api/generated .pytest_cache .mypy_cache .ruff_cache

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import plan
 import torch
+from comparisons import ANCHOR, by_seed, gain_of, markdown, mean_of, percent, wide, word
 from runs import APP, UNGATED, Experiment, errors, records
 from scipy import sparse
 from sections import UNSEEN_REGIMES, Section, picture
-from statistics_of_runs import ANCHOR, by_seed, gain_of, markdown, mean_of, percent, wide, word
 
 from scperturb_modules.metrics import Gain
 from scperturb_modules.models.app._module import AppModule, AppShape

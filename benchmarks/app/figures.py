@@ -10,9 +10,9 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 import plan
+from comparisons import ANCHOR, wide
 from matplotlib.axes import Axes
 from runs import APP, errors
-from statistics_of_runs import ANCHOR, wide
 
 import scperturb_modules as spm
 from scperturb_modules._files import whole_file

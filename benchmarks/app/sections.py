@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 import plan
-from runs import APP, JOINT, UNGATED, Experiment, bend, errors, records
-from statistics_of_runs import (
+from comparisons import (
     ANCHOR,
     by_seed,
     gain_of,
@@ -19,7 +18,9 @@ from statistics_of_runs import (
     wide,
     word,
 )
+from runs import APP, JOINT, UNGATED, Experiment, bend, errors, records
 
+SHOWN = (APP, UNGATED, ANCHOR, JOINT, "Additive", "AdditiveFitted", "NearestPrior")
 UNSEEN_REGIMES = ("pair_2of2", "pair_1of2", "pair_0of2", "single_unseen")
 
 
@@ -44,12 +45,9 @@ def interactions() -> Section:
     rows, gates = [], []
     for one in plan.INTERACTIONS:
         table = wide(errors(one), ["pair_2of2"])
-        rows += [
-            {"screen": one.world, **row}
-            for row in gains_over(table, (APP, UNGATED, ANCHOR, JOINT, "Additive", "AdditiveFitted", "NearestPrior"))
-        ]
+        rows += [{"screen": one.world, **row} for row in gains_over(table, SHOWN, of=APP)]
         gates.append({"screen": one.world, **_gates(one, "pair_2of2")})
-        parts.append(f"{one.world}: {verdict(table, 'pair_2of2')} {_of_the_sum(table)} {_of_the_gate(table)}")
+        parts.append(f"{one.world}: {verdict(table, 'pair_2of2', of=APP)} {_of_the_sum(table)} {_of_the_gate(table)}")
     found, of_gates = pd.DataFrame(rows), pd.DataFrame(gates)
     parts += [markdown(found), "The gates that were fitted (left-out training pairs behind each):", markdown(of_gates)]
     return Section("\n\n".join(parts), {"app_interactions": found, "app_gates": of_gates}, _short_interactions())
@@ -101,9 +99,9 @@ def unseen() -> Section:
     for regime in UNSEEN_REGIMES:
         chosen = wide(errors(plan.UNSEEN), [regime])
         competitors = (APP, UNGATED, ANCHOR, "NearestPrior", "EmbeddingLinear", "Additive", "MeanShift")
-        rows += [{"regime": regime, **row} for row in gains_over(chosen, competitors)]
+        rows += [{"regime": regime, **row} for row in gains_over(chosen, competitors, of=APP)]
         gates.append({"regime": regime, **_gates(plan.UNSEEN, regime)})
-        parts.append(f"{verdict(chosen, regime)} {_of_the_anchor(chosen)}")
+        parts.append(f"{verdict(chosen, regime, of=APP)} {_of_the_anchor(chosen)}")
     found, of_gates = pd.DataFrame(rows), pd.DataFrame(gates)
     parts += [picture("app_unseen", "Error against the number of unseen genes"), markdown(found), "Gates:"]
     parts.append(markdown(of_gates))

@@ -1,7 +1,7 @@
 """Train a model of ours on a screen and predict, in a process of its own, measured as GEARS is.
 
-``python ours_worker.py FOLDER MODEL``. The folder holds ``screen.h5ad`` (with a split), ``network.csv`` and
-``job.json`` (``predict``, ``epochs``, ``threads``, ``seed``).
+``python ours_worker.py FOLDER MODEL``. The folder holds ``screen.h5ad`` (with a split), ``network.csv``,
+``pathways.csv`` and ``job.json`` (``predict``, ``epochs``, ``threads``, ``seed``).
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def run(folder: Path, name: str) -> None:
     adata, network = ad.read_h5ad(folder / "screen.h5ad"), pd.read_csv(folder / "network.csv")
     kind = getattr(spm, name)
     kind.setup_anndata(adata)
-    model = kind(adata, priors=[network], seed=job["seed"])
+    pathways = spm.priors.gene_sets(pd.read_csv(folder / "pathways.csv"), name="pathways")
+    model = kind(adata, priors=[network, pathways], seed=job["seed"])
     prepare = clock.read()
 
     clock = Clock()
@@ -47,8 +48,9 @@ def run(folder: Path, name: str) -> None:
         train=train,
         n_epochs=fit.n_epochs,
         n_cells=n_cells,
-        # every condition, in whose mean all its cells are, is gone over once an epoch
-        training_passes=[{"cells": n_cells * fit.n_epochs, "seconds": fit.seconds}],
+        # every condition, in whose mean all its cells are, is gone over once an epoch; the time is that of all of
+        # train(), with the data stream and the gates
+        training_passes=[{"cells": n_cells * fit.n_epochs, "seconds": train["seconds"]}],
         predict=predict,
         n_predicted=len(job["predict"]),
     )

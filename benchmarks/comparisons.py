@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-from runs import APP
 
 import scperturb_modules as spm
 from scperturb_modules.metrics import Gain
@@ -63,7 +62,7 @@ def sentence(what: str, than: str, gain: Gain) -> str:
     return f"The error of {what} is {size} than that of {than} (95 % CI {low:.1f} to {high:.1f}, {bounds})."
 
 
-def gains_over(table: pd.DataFrame, models: Iterable[str], *, of: str = APP) -> list[dict[str, object]]:
+def gains_over(table: pd.DataFrame, models: Iterable[str], *, of: str) -> list[dict[str, object]]:
     """One row per competitor: its error, and the gain of ``of`` over it."""
     rows = []
     for name in models:
@@ -81,10 +80,10 @@ def gains_over(table: pd.DataFrame, models: Iterable[str], *, of: str = APP) -> 
     return rows
 
 
-def verdict(table: pd.DataFrame, regime: str) -> str:
+def verdict(table: pd.DataFrame, regime: str, *, of: str) -> str:
     """The sentence of the leaderboard, against each baseline that counts in the regime."""
-    gains = {name: gain_of(table[APP], table[name]) for name in spm.metrics.MANDATORY[regime]}
-    return str(spm.metrics.verdict(APP, regime, gains, n=len(table), room=None))
+    gains = {name: gain_of(table[of], table[name]) for name in spm.metrics.MANDATORY[regime]}
+    return str(spm.metrics.verdict(of, regime, gains, n=len(table), room=None))
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -86,6 +86,11 @@ class AnchoredModule(BaseModuleClass):
         super().__init__()
         self.n_members, self.scale, self.settings = n_members, scale, settings
 
+    @property
+    def rows_at_once(self) -> int:
+        """Rows that go through the network together where there is no gradient."""
+        return 32
+
     @abstractmethod
     def respond(self, rows: Rows) -> Answer:
         """Response of B conditions, without the anchor."""

@@ -43,6 +43,18 @@ def response_basis(data: TrainingData, arrays: Arrays, rank: int) -> torch.Tenso
     return as_float(scaled_patterns(responses, None, rank))
 
 
+def residual_basis(arrays: Arrays, members: Members, rank: int) -> torch.Tensor:
+    """(M, G, rank) patterns of what the anchor leaves over in the conditions that each member is trained on."""
+    left_over = arrays["target"].astype(np.float64) - _own_parts(arrays).sum(axis=1) - arrays["offset"]
+    patterns = [scaled_patterns(left_over[rows], arrays["row_weight"][rows], rank) for rows in members.trains.T]
+    return as_float(np.stack(patterns))
+
+
+def _own_parts(arrays: Arrays) -> NDArray:
+    seen = arrays["measured"][..., None] > 0
+    return np.where(seen, arrays["measured_part"], arrays["expected_part"]).astype(np.float64)
+
+
 def genes_trained(data: TrainingData, nodes: Nodes, members: Members) -> NDArray[np.bool_]:
     """(M, N) genes perturbed in what each member is trained on."""
     number = nodes.number

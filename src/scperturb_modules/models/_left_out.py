@@ -16,9 +16,6 @@ from scperturb_modules.models._folds import Members
 from scperturb_modules.models._gate import LeftOut
 from scperturb_modules.models._rows import Arrays
 
-CHUNK = 32
-"""Rows that go through the network together."""
-
 Mask = NDArray[np.bool_]
 
 
@@ -57,8 +54,8 @@ def left_out_rows(module: AnchoredModule, arrays: Arrays, data: TrainingData, me
     """Predict every left-out row by the members that did not see it, under every regime that it can stand for."""
     for hidden, judges in _ways_to_leave_out(data, members):
         rows = np.flatnonzero(judges.any(axis=1))
-        for start in range(0, len(rows), CHUNK):
-            piece = rows[start : start + CHUNK]
+        for start in range(0, len(rows), module.rows_at_once):
+            piece = rows[start : start + module.rows_at_once]
             answers = _judge(module, arrays, piece, _masked(data, arrays, piece, hidden), judges[piece])
             for row, (difference, residual, variance) in zip(piece, answers, strict=True):
                 yield Judged(int(row), regime_unmeasured(data, row, hidden), difference, residual, variance)

@@ -18,8 +18,8 @@ from scperturb_modules.models._features import (
     feature_tables,
     genes_trained,
     prior_features,
+    residual_basis,
     response_basis,
-    scaled_patterns,
 )
 from scperturb_modules.models._folds import Members
 from scperturb_modules.models._nodes import Nodes, relations_of
@@ -59,15 +59,10 @@ def make_shape(
         All settings.
     """
     target = arrays["target"].astype(np.float64)
-    anchor = _own_parts(arrays).sum(axis=1) + arrays["offset"]
     pool = {"all": nodes.measured | nodes.connected, "measured": nodes.measured, "connected": nodes.connected}
     inside = pool[settings.pool]
     if not inside.any():
         inside = nodes.measured
-    basis = [
-        scaled_patterns(target[rows] - anchor[rows], arrays["row_weight"][rows], settings.rank)
-        for rows in members.trains.T
-    ]
     return AppShape(
         adjacencies=tuple(matrix for network in networks.values() for _, matrix in relations_of(network, nodes.names)),
         tables=_feature_tables(training, nodes, sources, settings),
@@ -75,15 +70,10 @@ def make_shape(
         outside=torch.tensor(~inside),
         isolated=torch.tensor(~nodes.connected),
         response_basis=response_basis(data, arrays, settings.rank),
-        basis=as_float(np.stack(basis)),
+        basis=residual_basis(arrays, members, settings.rank),
         covariates=as_float(_covariates(training, data, settings.covariate)),
         scale=max(float(np.mean(target**2)), 1e-12),
     )
-
-
-def _own_parts(arrays: Arrays) -> NDArray:
-    seen = arrays["measured"][..., None] > 0
-    return np.where(seen, arrays["measured_part"], arrays["expected_part"]).astype(np.float64)
 
 
 def _feature_tables(

@@ -16,7 +16,7 @@ from scperturb_modules.dataloaders._rows import RowReader
 from scperturb_modules.models._features import as_float
 from scperturb_modules.models.biodsnn._settings import BioDsnnSettings
 from scperturb_modules.models.biodsnn._stream import StreamShape
-from scperturb_modules.pp._screen import expression_of
+from scperturb_modules.pp._screen import expression_of, resolve_screen
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -63,7 +63,8 @@ class TrainingCells:
 
     def controls(self, most: int | None = None, *, seed: int = 0) -> Iterator[NDArray[np.float32]]:
         """Training control cells (n, G), block by block; ``most`` of them, drawn by the seed, or all."""
-        rows = np.unique(np.concatenate(self.groups.controls))
+        view = resolve_screen(self.screen, _setup(self.screen))
+        rows = np.flatnonzero(view.is_control & view.is_training)
         if most is not None and len(rows) > most:
             rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
         reader = RowReader(self._expression)

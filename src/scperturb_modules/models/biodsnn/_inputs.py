@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from scperturb_modules.baselines import TrainingData
-from scperturb_modules.models._features import feature_tables, genes_trained, prior_features, response_basis
+from scperturb_modules.models._features import (
+    feature_tables,
+    genes_trained,
+    prior_features,
+    residual_basis,
+    response_basis,
+)
 from scperturb_modules.models._folds import Members
 from scperturb_modules.models._nodes import Nodes, relations_of
 from scperturb_modules.models._rows import Arrays
@@ -66,6 +72,7 @@ def make_shape(
         mask=mask.matrix if settings.use_mask else None,
         gene_of=torch.tensor([number.get(name, -1) for name in nodes.names]),
         response_basis=response_basis(data, arrays, settings.rank),
+        residual_basis=residual_basis(arrays, members, settings.rank),
         part_scale=_size(shown),
         stream=stream,
         n_predicting=members.n_members,

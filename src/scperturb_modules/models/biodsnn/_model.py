@@ -37,6 +37,9 @@ from scperturb_modules.train import fit
 if TYPE_CHECKING:
     from anndata import AnnData
 
+BATCH_SIZE = 8
+"""Conditions per step of the knowledge stream."""
+
 STREAM_STEPS = 600
 """Steps that the data stream is trained for."""
 
@@ -228,12 +231,13 @@ class BioDSNN(AnchoredModel):
 
     # -- training ----------------------------------------------------------------------------------------------------
 
-    def train(self, max_epochs: int = 60, **kwargs: Any) -> None:
+    def train(self, max_epochs: int = 40, **kwargs: Any) -> None:
         """Train the knowledge stream, then the data stream; arguments are those of :meth:`PerturbationModel.train`.
 
-        ``max_epochs``, ``batch_size``, ``patience`` and the rates are of the knowledge stream. The data stream takes
-        600 steps of 8 conditions; its terms are in ``history`` under ``cells_...``.
+        ``max_epochs``, ``batch_size`` (8 conditions), ``patience`` and the rates are of the knowledge stream. The data
+        stream takes 600 steps of 8 conditions; its terms are in ``history`` under ``cells_...``.
         """
+        kwargs.setdefault("batch_size", BATCH_SIZE)
         self._run_of_stream = {name: kwargs[name] for name in _RUN if name in kwargs}
         super().train(max_epochs, **kwargs)
 
@@ -256,7 +260,7 @@ class BioDSNN(AnchoredModel):
             left_out = left_out_rows(self.module, self._arrays, self.data, self._members)
             self.sd_factors = scale_factors(left_out, lambda one: self._gate_of(one).factor, self._arrays["se"])
         if self.module.stream is not None:
-            if self.settings.level == "mean":
+            if self.settings.level == "mean" or self.settings.modulation_rank:
                 self._train_stream()
             self._centre_stream()
 
@@ -323,7 +327,9 @@ class BioDSNN(AnchoredModel):
         change = torch.as_tensor(np.asarray(delta, dtype=np.float32), device=device)
         if stream.of_genes is None or self._unknown_rows([row])[0]:
             return change.expand(len(cells), -1)
-        encoded = self._encode(self._batch(self._arrays_of([row]), np.arange(1)))
+        # a measured condition as the data stream met it in training
+        arrays = self._arrays_of([row], training=row in self.data.index)
+        encoded = self._encode(self._batch(arrays, np.arange(1)))
         states = stream.state(torch.as_tensor(cells, device=device))
         return change + stream.deviation(stream.sensitivity(*encoded), states[None], stream.centre)[0]
 

@@ -11,6 +11,7 @@ import torch
 from scipy import sparse
 from scvi.module.base import LossOutput
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from scperturb_modules.models._anchored_module import AnchoredModule, Answer, Rows, mean_over_rows
 from scperturb_modules.models._condition_tokens import N_PRODUCTS, ConditionTokens
@@ -18,6 +19,7 @@ from scperturb_modules.models._node_features import NodeFeatures
 from scperturb_modules.models.biodsnn._settings import BioDsnnSettings
 from scperturb_modules.models.biodsnn._stream import DataStream, StreamShape
 from scperturb_modules.nn import (
+    LowRankHead,
     MaskedEncoderLayer,
     MemberLinear,
     MemberNorm,
@@ -29,6 +31,12 @@ from scperturb_modules.nn import (
     direction_loss,
     squared_error,
 )
+
+MOST_BYTES = 2**28
+"""Memory that the transformer layer may take at a time."""
+
+BYTES_PER_STATE = 80
+"""About what it holds for the gradient, for each member, condition, gene and width."""
 
 MOST_LOG_VARIANCE = 8.0
 """The uncertainty head stays within these bounds, around the mean square of all changes."""
@@ -54,6 +62,8 @@ class BioDsnnShape:
         (P,) int64, number of each node among the measured genes; -1 if it is not measured.
     response_basis
         (G, K) patterns in which a gene's part of the anchor is read.
+    residual_basis
+        (M, G, K) patterns of what the anchor leaves over in the conditions that each member is trained on.
     part_scale
         Root mean square of the parts of the anchor: the unit in which they are read.
     scale
@@ -71,6 +81,7 @@ class BioDsnnShape:
     mask: sparse.csr_array | None
     gene_of: Tensor
     response_basis: Tensor
+    residual_basis: Tensor
     part_scale: float
     scale: float
     stream: StreamShape | None
@@ -131,7 +142,7 @@ class BioDsnnModule(AnchoredModule):
     Everything that depends on the condition alone is computed once per condition, whatever the number of its cells.
     """
 
-    PER_MEMBER_BUFFERS = frozenset({"known"})
+    PER_MEMBER_BUFFERS = frozenset({"known", "basis"})
     SHARED = frozenset({"stream"})
 
     gene_of: Tensor
@@ -139,7 +150,7 @@ class BioDsnnModule(AnchoredModule):
     def __init__(self, shape: BioDsnnShape, settings: BioDsnnSettings) -> None:
         super().__init__(shape.known.shape[0], shape.scale, settings)
         self._states_now: GeneStates | None = None
-        self.part_scale = shape.part_scale
+        self.part_scale, anchored = shape.part_scale, settings.anchor != "zero"
         m, d, n_genes = self.n_members, settings.d, len(shape.response_basis)
         self.features = NodeFeatures(
             m, shape.known, shape.tables, d, id_dropout=settings.id_dropout, prior_dropout=settings.prior_dropout
@@ -169,8 +180,11 @@ class BioDsnnModule(AnchoredModule):
             attention=settings.use_attention,
         )  # fmt: skip
         # with an anchor the residual starts at 0
-        spread = 0.0 if settings.anchor != "zero" else d**-0.5
-        self.readout = nn.Parameter(spread * torch.randn(m, 1, n_genes, d))
+        spread = 0.0 if anchored else d**-0.5
+        self.readout = nn.Parameter(spread * torch.randn(m, n_genes, d))
+        self.skip = None
+        if settings.skip:
+            self.skip = LowRankHead(m, d + N_PRODUCTS * settings.products, shape.residual_basis)
         self.uncertain = None
         if settings.uncertainty:
             self.uncertain = nn.Sequential(Perceptron(m, d, d), MemberLinear(m, d, 1))
@@ -201,8 +215,29 @@ class BioDsnnModule(AnchoredModule):
         self._states_now = None
 
     def encode(self, x: Tensor) -> Tensor:
-        """(M, K, G, d) post-perturbation embeddings to what the transformer layer makes of them."""
+        """(M, K, G, d) post-perturbation embeddings to what the transformer layer makes of them.
+
+        Where it would hold too much at a time, some conditions after the others; what they need for the gradient is
+        then computed again.
+        """
+        parts = x.split(self._conditions_at_once(x.shape[0]), dim=1)
+        if len(parts) == 1:
+            return self._encode_together(x)
+        if not torch.is_grad_enabled():
+            return torch.cat([self._encode_together(part) for part in parts], dim=1)
+        return torch.cat([checkpoint(self._encode_together, part, use_reentrant=False) for part in parts], dim=1)
+
+    def _encode_together(self, x: Tensor) -> Tensor:
         return self.encoder(x + self.recombine(x))
+
+    def _conditions_at_once(self, n_members: int) -> int:
+        states = n_members * self.readout.shape[1] * self.settings.d
+        return max(1, int(MOST_BYTES / (BYTES_PER_STATE * states)))
+
+    @property
+    def rows_at_once(self) -> int:
+        """Fewer for large screens."""
+        return min(super().rows_at_once, self._conditions_at_once(self.n_members))
 
     def respond(self, rows: Rows) -> Answer:
         """Response of B conditions, without the anchor."""
@@ -210,7 +245,10 @@ class BioDsnnModule(AnchoredModule):
         condition = self._read_condition(rows, genes)
         z, z_0, _ = self._encoded(rows, condition, genes)
         # the difference first: what all conditions share cancels before it is read out
-        residual = ((z - z_0) * self.readout).sum(dim=-1)
+        residual = torch.einsum("mkgd,mgd->mkg", z - z_0, self.readout)
+        if self.skip is not None:
+            said = self._said(condition)
+            residual = residual + self.skip(said) - self.skip(torch.zeros_like(said[:, :1]))
         if self.condition.part_scale is not None:
             residual = residual + self.condition.rescaled(rows, *condition)
         return Answer(residual, torch.ones_like(residual[..., 0]), log_variance=self._log_variance(z))
@@ -248,10 +286,7 @@ class BioDsnnModule(AnchoredModule):
 
     def _perturbed(self, rows: Rows, condition: ReadCondition, genes: GeneStates) -> Tensor:
         """(M, B, G, d) post-perturbation embedding of every gene in every condition."""
-        said = [condition.unmeasured.sum(dim=2)]
-        if condition.multiplied is not None:
-            said.append(self.condition.of_pairs(condition.multiplied))
-        u = torch.cat(said, dim=-1)
+        u = self._said(condition)
         # no perturbation is exactly 0
         u = self.fuse(u) - self.fuse(torch.zeros_like(u[:, :1]))
         u = nn.functional.dropout(u, self.settings.dropout, self.training)
@@ -261,6 +296,13 @@ class BioDsnnModule(AnchoredModule):
         if self.of_parts is not None:
             x = x + self.of_parts(self._parts_by_gene(rows).expand(self.n_members, -1, -1, -1))
         return x
+
+    def _said(self, condition: ReadCondition) -> Tensor:
+        """(M, B, width) what is read of the perturbed genes together; the same for A+B and B+A."""
+        said = [condition.unmeasured.sum(dim=2)]
+        if condition.multiplied is not None:
+            said.append(self.condition.of_pairs(condition.multiplied))
+        return torch.cat(said, dim=-1)
 
     def _targets(self, rows: Rows, n_genes: int) -> Tensor:
         """(B, G) 1 at the measured genes that are perturbed."""

@@ -47,6 +47,9 @@ class BioDsnnSettings(AnchoredSettings):
         Whether pairs of perturbed genes have products of features beside the sum.
     scale_parts
         Whether the network may rescale each perturbed gene's part of the anchor: the coefficients of an interaction.
+    skip
+        Whether what is read of a condition also goes straight to the response, in patterns of what the anchor leaves
+        over.
     modulation_rank
         Rank of the dependence of a cell's change on its state; 0: none.
     uncertainty
@@ -105,8 +108,8 @@ class BioDsnnSettings(AnchoredSettings):
 
     n_members: int = 1
     n_folds: int = 5
-    d: int = 32
-    hidden: int = 64
+    d: int = 16
+    hidden: int = 32
     heads: int = 2
     rank: int = 30
     use_knowledge: bool = True
@@ -119,6 +122,7 @@ class BioDsnnSettings(AnchoredSettings):
     responses: bool = True
     products: bool = True
     scale_parts: bool = True
+    skip: bool = True
     modulation_rank: int = 4
     uncertainty: bool = False
     level: str = "mean"
@@ -166,6 +170,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "responses": False,
             "products": False,
             "scale_parts": False,
+            "skip": False,
             "modulation_rank": 0,
             "level": "cell",
             "direction": "tanh",

@@ -34,10 +34,12 @@ def scale_factors(
     dict
         The factor with which ``|error| / sqrt((factor sd)^2 + se^2)`` has its 90 % quantile where a normal
         distribution has it, split conformal over conditions; regimes with fewer than five conditions have none.
+        Conditions whose noise is unknown (a screen of one cell each) do not count.
     """
     by_regime: dict[str, list[Judged]] = {}
     for row in rows:
-        by_regime.setdefault(row.regime, []).append(row)
+        if np.isfinite(se[row.row]).all():
+            by_regime.setdefault(row.regime, []).append(row)
     return {
         regime: _factor(found, gate_of(regime), se)
         for regime, found in by_regime.items()

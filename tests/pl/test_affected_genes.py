@@ -81,6 +81,13 @@ def test_boxes_are_quartiles_of_cells_and_whiskers_end_at_a_cell(adata):
     np.testing.assert_allclose(points(ax)["observed mean"][0], [change.mean(), 0])
 
 
+def test_no_box_lies_on_the_edge_of_the_axes(adata):
+    adata.X[60:, 2] = 3.0  # no whiskers: the box itself is the lowest
+    ax = affected_genes(adata, prediction(0 * EFFECT), "G11+X")
+    lowest = min(patch.get_x() for patch in ax.patches)
+    assert ax.get_xlim()[0] < lowest
+
+
 def test_an_outlier_does_not_stretch_the_whisker(adata):
     adata.X[60, 1] += 50
     ax = affected_genes(adata, prediction(EFFECT), "X+G11", n_top=11)

@@ -195,6 +195,7 @@ def _boxes(ax: Axes, change: pd.DataFrame) -> list[Any]:
     ax.hlines(lines, np.nanmin(inside, axis=0), low, color=_style.BASELINE_COLOR, lw=1, zorder=1)
     ax.hlines(lines, high, np.nanmax(inside, axis=0), color=_style.BASELINE_COLOR, lw=1, zorder=1)
     look: dict[str, Any] = {"color": "#E4E4E4", "edgecolor": _style.BASELINE_COLOR, "lw": 0.8}
+    ax.use_sticky_edges = False  # or a box at the end of the axis would lie on its edge
     boxes = ax.barh(lines, high - low, left=low, height=0.66, label="observed cells", zorder=2, **look)
     ax.vlines(middle, lines - 0.33, lines + 0.33, color="black", lw=1, zorder=3)
     point: dict[str, Any] = {"marker": "D", "s": 20, "color": "black", "edgecolor": "white", "lw": 0.6, "zorder": 4}

@@ -204,6 +204,8 @@ def _draw(ax: Axes, walk: _Walk, facts: pd.DataFrame, colors: Mapping[str, str])
         for name, y in places.items():
             text = look.text(facts["name"][name], facts["n"][name]) if number else name
             style: dict[str, Any] = {} if number else {"color": colors[name], "weight": "bold"}
+            # a white ground, since letters are a little wider at another resolution
+            style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
             drawn = ax.text(left, y, text, fontsize=size, va="center", linespacing=1.0, **style)
             ends[name] = ax.transData.inverted().transform(drawn.get_window_extent())[1, 0] + 0.06
 

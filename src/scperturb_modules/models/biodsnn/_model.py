@@ -237,6 +237,8 @@ class BioDSNN(AnchoredModel):
         ``max_epochs``, ``batch_size`` (8 conditions), ``patience`` and the rates are of the knowledge stream. The data
         stream takes 600 steps of 8 conditions; its terms are in ``history`` under ``cells_...``.
         """
+        if self._cells is None and (self._has_stream or self.settings.level == "cell"):
+            raise DataError("Training needs the cells; load the model with them: spm.load(path, adata).")
         kwargs.setdefault("batch_size", BATCH_SIZE)
         self._run_of_stream = {name: kwargs[name] for name in _RUN if name in kwargs}
         super().train(max_epochs, **kwargs)
@@ -247,8 +249,7 @@ class BioDSNN(AnchoredModel):
         return self._with_cells(rows)
 
     def _with_cells(self, rows: NDArray[np.intp]) -> StepDataset:
-        if self._cells is None:
-            raise DataError("Training needs the cells; load the model with them: spm.load(path, adata).")
+        assert self._cells is not None
         names = np.asarray(named_rows(self.data.rows), dtype=object)[rows]
         return self._cells.joined(
             self._pseudobulks(rows), [str(name) for name in names], n_cells=self.settings.n_cells, seed=self.seed
@@ -382,9 +383,9 @@ class BioDSNN(AnchoredModel):
                 "priors, with use_knowledge, use_attention and use_mask."
             )
         self._refuse_unknown(rows)
-        weights = np.stack([self._attention(row) for row in rows])
-        names = [row_name(*row) for row in rows]
         edges = self.module.encoder.mixing.edges.cpu().numpy()  # type: ignore[operator]
+        weights = np.array([self._attention(row) for row in rows]).reshape(len(rows), 2, len(edges))
+        names = [row_name(*row) for row in rows]
         # that of the unperturbed cell is the same beside every condition
         table = pathway_attention(
             np.vstack([weights[:, 0], weights[:1, 1]]), edges, pathways, self.data.var_names, names

@@ -21,7 +21,7 @@ from scperturb_modules.pp._screen import expression_of, resolve_screen
 if TYPE_CHECKING:
     from anndata import AnnData
 
-MOST_CONTROLS = 20_000
+MOST_CONTROLS = 5_000
 """Principal components are taken of so many control cells at most."""
 
 BLOCK = 2048
@@ -49,16 +49,17 @@ class TrainingCells:
         return cls(screen, CellGroups.of(screen, _setup(screen), control_fallback="pooled"))
 
     def shape(self, settings: BioDsnnSettings, *, seed: int) -> StreamShape:
-        """Mean and standard deviation of each gene, and principal components, over training controls."""
-        cells = np.concatenate(list(self.controls(MOST_CONTROLS, seed=seed))).astype(np.float64)
-        mean, sd = cells.mean(axis=0), cells.std(axis=0)
-        components = np.zeros((cells.shape[1], settings.n_latent))
+        """Mean and standard deviation of each gene over training controls; principal components where they are used."""
+        n, total, squares = 0, np.zeros(()), np.zeros(())
+        for block in self.controls():
+            cells = block.astype(np.float64)
+            n, total, squares = n + len(cells), total + cells.sum(axis=0), squares + np.square(cells).sum(axis=0)
+        mean = total / n
+        sd = np.sqrt(np.maximum(squares / n - mean**2, 0.0))
+        components = np.zeros((len(mean), settings.n_latent))
         if not settings.use_vae:
-            centred = cells - mean
-            _, size, vectors = np.linalg.svd(centred, full_matrices=False)
-            n = min(settings.n_latent, int(np.count_nonzero(size > 1e-9 * max(size[0], 1e-30))))
-            # scores of unit variance
-            components[:, :n] = vectors[:n].T / size[:n] * np.sqrt(len(cells))
+            chosen = np.concatenate(list(self.controls(MOST_CONTROLS, seed=seed)))
+            _principal_components(chosen - mean, out=components)
         return StreamShape(as_float(mean), as_float(sd), as_float(components))
 
     def controls(self, most: int | None = None, *, seed: int = 0) -> Iterator[NDArray[np.float32]]:
@@ -78,6 +79,13 @@ class TrainingCells:
     @property
     def _expression(self) -> Any:
         return expression_of(self.screen, _setup(self.screen).layer)
+
+
+def _principal_components(cells: NDArray[np.float64], *, out: NDArray[np.float64]) -> None:
+    """Write the leading components of centred cells (n, G) into (G, q), scaled so that scores have unit variance."""
+    _, size, vectors = np.linalg.svd(cells, full_matrices=False)
+    n = min(out.shape[1], int(np.count_nonzero(size > 1e-9 * max(size[0], 1e-30))))
+    out[:, :n] = vectors[:n].T / size[:n] * np.sqrt(len(cells))
 
 
 def shape_to_be_loaded(n_genes: int, settings: BioDsnnSettings) -> StreamShape:

@@ -106,7 +106,7 @@ class BioDsnnSettings(AnchoredSettings):
     }
     SHARES = (*AnchoredSettings.SHARES, "dropout", "layer_dropout", "id_dropout", "prior_dropout")
 
-    n_members: int = 1
+    n_members: int = 2
     n_folds: int = 5
     d: int = 16
     hidden: int = 32

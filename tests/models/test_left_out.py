@@ -10,7 +10,6 @@ import torch
 
 from scperturb_modules.baselines import TrainingData
 from scperturb_modules.models import AnchoredSettings
-from scperturb_modules.models import _left_out as left_out
 from scperturb_modules.models._anchored_module import AnchoredModule, Answer
 from scperturb_modules.models._folds import deal_members
 from scperturb_modules.models._left_out import left_out_rows, predict_left_out
@@ -103,7 +102,7 @@ def slow_rows(module, arrays, data, members):
 @pytest.mark.parametrize("chunk", [1, 4, 32])
 def test_left_out_rows_are_the_loop(case, chunk, variance, monkeypatch):
     data, arrays, members = case
-    monkeypatch.setattr(left_out, "CHUNK", chunk)
+    monkeypatch.setattr(Stub, "rows_at_once", chunk)
     module = Stub(members.held_out.shape[1], variance=variance).eval()
     judged = list(left_out_rows(module, arrays, data, members))
     wanted = slow_rows(module, arrays, data, members)

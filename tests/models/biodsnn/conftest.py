@@ -68,6 +68,7 @@ def draw_shape(rng, settings, *, n_nodes=8, n_genes=7, n_members=2, n_networks=1
         mask=sparse.csr_array(mask) if settings.use_mask else None,
         gene_of=torch.tensor(gene_of),
         response_basis=_tensor(rng.normal(size=(n_genes, settings.rank))),
+        residual_basis=_tensor(rng.normal(size=(n_members, n_genes, settings.rank))),
         part_scale=1.3,
         scale=1.7,
         stream=stream if has_stream else None,
@@ -113,8 +114,9 @@ def random_module(shape, settings, *, size=0.5):
     """Every parameter random, also those that start at 0; in evaluation mode."""
     module = BioDsnnModule(shape, settings)
     with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.normal_(std=size)
+        for name, parameter in module.named_parameters():
+            # that one reads many products of features at once
+            parameter.normal_(std=0.02 if name.startswith("skip") else size)
     return module.eval()
 
 

@@ -94,16 +94,17 @@ class SlowMember:
     def multiplied(self, token):
         return self.linear("condition.products", token)
 
-    def condition(self, tokens, unmeasured):
-        """(d,) what all genes are told, 0 without a perturbed gene."""
-        read = sum(unmeasured, np.zeros(self.settings.d))
-        if self.settings.products:
-            products = np.zeros(self.arrays["condition.products.weight"].shape[1])
-            for a in range(len(tokens)):
-                for b in range(a):
-                    products = products + self.multiplied(tokens[a]) * self.multiplied(tokens[b])
-            read = np.concatenate([read, products])
-        return self.perceptron("fuse", read) - self.perceptron("fuse", np.zeros_like(read))
+    def read(self, row):
+        """What is read of the perturbed genes together: sum of tokens, sum of products over pairs."""
+        tokens = self.tokens(row)
+        read = sum(self.unmeasured(row, tokens), np.zeros(self.settings.d))
+        if not self.settings.products:
+            return read
+        products = np.zeros(self.arrays["condition.products.weight"].shape[1])
+        for a in range(len(tokens)):
+            for b in range(a):
+                products = products + self.multiplied(tokens[a]) * self.multiplied(tokens[b])
+        return np.concatenate([read, products])
 
     def parts_at(self, row, n):
         """Sum of the parts of the anchor at a gene, and sum of their products over pairs."""
@@ -113,8 +114,8 @@ class SlowMember:
 
     def perturbed(self, row):
         """(G, d) what the encoder reads."""
-        tokens = self.tokens(row)
-        x = self.base + self.condition(tokens, self.unmeasured(row, tokens))
+        read = self.read(row)
+        x = self.base + self.perceptron("fuse", read) - self.perceptron("fuse", np.zeros_like(read))
         if self.settings.target_marker:
             for node in row["nodes"]:
                 gene = int(self.shape.gene_of[node])
@@ -165,15 +166,15 @@ class SlowMember:
 
     # -- what it says ------------------------------------------------------------------------------------------------
 
-    def readout(self):
-        """(G, d)."""
-        return self.arrays["readout"][0]
-
     def answer(self, row):
         """Residual (G,) and log variance of its error (G,) or None."""
         z = self.encode(self.perturbed(row))
-        readout = self.readout()
+        readout = self.arrays["readout"]
         residual = np.array([readout[n] @ (z[n] - self.unperturbed[n]) for n in range(self.n_genes)])
+        if self.settings.skip:
+            read, patterns = self.read(row), self.shape.residual_basis[self.member].numpy()
+            coordinates = (self.linear("skip.coordinates", one) for one in (read, np.zeros_like(read)))
+            residual = residual + patterns @ (next(coordinates) - next(coordinates))
         if self.settings.scale_parts:
             tokens = self.tokens(row)
             for k in range(len(tokens)):

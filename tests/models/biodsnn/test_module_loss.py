@@ -18,7 +18,7 @@ def direction_of(change, target, se, form):
     weight = math.tanh((target / (2 * se)) ** 2)
     tau = max(0.1, se)
     if form == "logistic":
-        return weight, 4 * math.log2(1 + math.exp(-np.sign(target) * change / tau))
+        return weight, 4 * np.logaddexp(0, -np.sign(target) * change / tau) / math.log(2)
     if form == "tanh":
         return weight, (math.tanh(change / tau) - math.tanh(target / tau)) ** 2
     return weight, float(np.sign(change) - np.sign(target)) ** 2

@@ -241,6 +241,8 @@ class BioDSNN(AnchoredModel):
             raise DataError("Training needs the cells; load the model with them: spm.load(path, adata).")
         kwargs.setdefault("batch_size", BATCH_SIZE)
         self._run_of_stream = {name: kwargs[name] for name in _RUN if name in kwargs}
+        if self.module.stream is not None:
+            self.module.stream.n_steps = max_epochs * -(-len(self.data.rows) // kwargs["batch_size"])
         super().train(max_epochs, **kwargs)
 
     def _dataset(self, rows: NDArray[np.intp]) -> StepDataset:

@@ -16,6 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from scperturb_modules.models._anchored_module import AnchoredModule, Answer, Rows, mean_over_rows
 from scperturb_modules.models._condition_tokens import N_PRODUCTS, ConditionTokens
 from scperturb_modules.models._node_features import NodeFeatures
+from scperturb_modules.models.biodsnn._layers import Perceptron, Propagation
+from scperturb_modules.models.biodsnn._loss import terms_of_rows
 from scperturb_modules.models.biodsnn._settings import BioDsnnSettings
 from scperturb_modules.models.biodsnn._stream import DataStream, StreamShape
 from scperturb_modules.nn import (
@@ -24,12 +26,6 @@ from scperturb_modules.nn import (
     MemberLinear,
     MemberNorm,
     MemberTable,
-    Relation,
-    at_least_float32,
-    autofocus,
-    beta_nll,
-    direction_loss,
-    squared_error,
 )
 
 MOST_BYTES = 2**28
@@ -107,33 +103,6 @@ class ReadCondition(NamedTuple):
     tokens: Tensor
     unmeasured: Tensor
     multiplied: Tensor | None
-
-
-class Propagation(nn.Module):
-    """One step over each network and a map of what is heard: ``sum_r S_r x W_r`` (simple graph convolution)."""
-
-    def __init__(self, n_members: int, width: int, networks: tuple[sparse.csr_array, ...]) -> None:
-        super().__init__()
-        self.relations = nn.ModuleList(Relation(one, agg="sum") for one in networks)
-        self.maps = nn.ModuleList(MemberLinear(n_members, width, width) for _ in networks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(M, N, d) to (M, N, d)."""
-        heard = [of_map(relation(x)) for relation, of_map in zip(self.relations, self.maps, strict=True)]
-        return torch.stack(heard).sum(dim=0)
-
-
-class Perceptron(nn.Module):
-    """d -> 2 d -> d, with a rectifier between."""
-
-    def __init__(self, n_members: int, n_in: int, width: int, *, zero: bool = False) -> None:
-        super().__init__()
-        self.hidden = MemberLinear(n_members, n_in, 2 * width)
-        self.out = MemberLinear(n_members, 2 * width, width, bias=False, zero=zero)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(M, ..., n_in) to (M, ..., d)."""
-        return self.out(torch.relu(self.hidden(x)))
 
 
 class BioDsnnModule(AnchoredModule):
@@ -324,44 +293,18 @@ class BioDsnnModule(AnchoredModule):
         # heavy tails: a product of two strong responses would drown everything else
         return torch.stack([_damped(total), _damped(products)], dim=-1)
 
-    # -- the loss ----------------------------------------------------------------------------------------------------
-
     def _training_loss(
         self, tensors: Mapping[str, Tensor], difference: Tensor, step: Tensor, log_variance: Tensor | None
     ) -> LossOutput:
-        settings = self.settings
         error = difference - step
-        by_cell = settings.level == "cell"
-        # (M, B, G), or (M, B, C, G) of which the mean over cells is taken
-        of_cells = self._errors_of_cells(tensors, error) if by_cell else error
-        terms = {}
-        if log_variance is not None:
-            terms["likelihood"] = self._likelihood(tensors, error, log_variance)
-        elif settings.w_mse:
-            terms["mse"] = settings.w_mse * squared_error(of_cells, _aligned(tensors["gene_weight"], by_cell))
-        if settings.w_autofocus:
-            present = _aligned(tensors["found"], by_cell)
-            terms["autofocus"] = settings.w_autofocus * autofocus(of_cells, gamma=settings.focus, present=present)
-        if by_cell:
-            terms = {name: values.mean(dim=-1) if values.ndim == 3 else values for name, values in terms.items()}
-        if settings.w_direction:
-            # of means: in single cells the sign of a weakly expressed gene is nearly always down
-            change = at_least_float32(tensors["target"] - error)
-            terms["direction"] = settings.w_direction * direction_loss(
-                change, tensors["target"], tensors["se"], form=settings.direction
-            )
+        of_cells = self._errors_of_cells(tensors, error) if self.settings.level == "cell" else None
+        terms = terms_of_rows(self.settings, self.scale, tensors, error, of_cells, log_variance)
         means = {name: mean_over_rows(tensors, values) / self.scale for name, values in terms.items()}
         loss = torch.stack(list(means.values())).sum()
-        if by_cell and self.stream is not None and self.stream.vae is not None:
+        if of_cells is not None and self.stream is not None and self.stream.vae is not None:
             of_controls, said = self.stream.of_controls(tensors["control_X"])
             loss, means = loss + of_controls / self.scale, means | said
         return LossOutput(loss=loss, n_obs_minibatch=len(difference), extra_metrics=means)
-
-    def _likelihood(self, tensors: Mapping[str, Tensor], error: Tensor, log_variance: Tensor) -> Tensor:
-        """(M, B) in the unit of the other terms, which are divided by the scale."""
-        size = self.scale**0.5
-        of_rows = beta_nll(error / size, log_variance - math.log(self.scale), tensors["se"].square() / self.scale)
-        return self.scale * of_rows
 
     def _errors_of_cells(self, tensors: Mapping[str, Tensor], error: Tensor) -> Tensor:
         """(M, B, C, G) of cells that are each paired with a control: regenerated control + predicted change - cell."""
@@ -371,11 +314,6 @@ class BioDsnnModule(AnchoredModule):
         # error of the mean is change - prediction
         predicted = controls + (tensors["target"] - error)[:, :, None]
         return predicted - tensors["X"]
-
-
-def _aligned(of_gene: Tensor, by_cell: bool) -> Tensor:
-    """(B, G), with an axis for cells if there is one."""
-    return of_gene[:, None] if by_cell else of_gene
 
 
 def _damped(x: Tensor) -> Tensor:

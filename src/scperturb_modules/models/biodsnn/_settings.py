@@ -10,6 +10,7 @@ from typing import Any
 from scperturb_modules._errors import DataError
 from scperturb_modules._presets import with_preset
 from scperturb_modules.models._anchored_settings import AnchoredSettings
+from scperturb_modules.nn._loss_terms import DirectionForm
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class BioDsnnSettings(AnchoredSettings):
     modulation_rank: int = 4
     uncertainty: bool = False
     level: str = "mean"
-    direction: str = "logistic"
+    direction: DirectionForm = "logistic"
     w_mse: float = 1.0
     w_autofocus: float = 1.0
     w_direction: float = 1e-3

@@ -73,13 +73,12 @@ def affected_genes(
     Examples
     --------
     >>> import scperturb_modules as spm
-    >>> from scperturb_modules.pl._affected_genes import affected_genes
     >>> adata = spm.datasets.simulate("tiny", seed=0)
     >>> spm.baselines.NoChange.setup_anndata(adata)
     >>> model = spm.baselines.NoChange(adata)
     >>> model.train()
     >>> condition = adata.obs["perturbation"][adata.obs["perturbation"] != "control"].iloc[0]
-    >>> ax = affected_genes(adata, {"NoChange": model.predict([condition])}, condition, n_top=5)
+    >>> ax = spm.pl.affected_genes(adata, {"NoChange": model.predict([condition])}, condition, n_top=5)
     >>> len(ax.get_yticks())
     5
     """

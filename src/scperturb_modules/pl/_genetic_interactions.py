@@ -90,12 +90,11 @@ def genetic_interactions(
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> from scperturb_modules.pl._genetic_interactions import genetic_interactions
+    >>> import pandas as pd, scperturb_modules as spm
     >>> names = ["A+B", "A+C", "B+C"]
     >>> truth = pd.DataFrame({"magnitude": [1.5, 1.0, 0.6], "label": ["synergy", "additive", "suppression"]}, names)
     >>> said = truth.assign(magnitude=[1.4, 1.2, 0.7])
-    >>> genetic_interactions(said, observed=truth).texts[0].get_text()
+    >>> spm.pl.genetic_interactions(said, observed=truth).texts[0].get_text()
     'magnitude: Pearson 0.95, n = 3'
     """
     if observed is None:

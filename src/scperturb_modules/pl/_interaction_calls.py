@@ -64,11 +64,10 @@ def interaction_calls(gi: pd.DataFrame, observed: pd.DataFrame, *, n_top: int = 
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> from scperturb_modules.pl._interaction_calls import interaction_calls
+    >>> import pandas as pd, scperturb_modules as spm
     >>> truth = pd.DataFrame({"magnitude": [1.5, 1.3, 0.8, 0.6]}, ["A+B", "A+C", "B+C", "C+D"])
     >>> said = pd.DataFrame({"magnitude": [1.4, 0.9, 1.2, 0.7]}, truth.index)
-    >>> [text.get_text() for text in interaction_calls(said, truth, n_top=2).texts[:2]]
+    >>> [text.get_text() for text in spm.pl.interaction_calls(said, truth, n_top=2).texts[:2]]
     ['Synergy: 1 of 2 right (50 %, chance 50 %)', 'Suppression: 1 of 2 right (50 %, chance 50 %)']
     """
     if n_top < 1:

@@ -52,11 +52,10 @@ def pathway_attention(table: pd.DataFrame, condition: str, *, n_top: int = 15, a
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> from scperturb_modules.pl._pathway_attention import pathway_attention
+    >>> import pandas as pd, scperturb_modules as spm
     >>> table = pd.DataFrame({"condition": "KLF1", "pathway": ["R1", "R2"], "name": ["Heme", "Cell cycle"]})
     >>> table = table.assign(n_genes=[14, 640], attention=[0.3, 0.1], change=[0.2, -0.05])
-    >>> [text.get_text() for text in pathway_attention(table, "KLF1").texts[:2]]
+    >>> [text.get_text() for text in spm.pl.pathway_attention(table, "KLF1").texts[:2]]
     ['Heme (14)', 'Cell cycle (640)']
     """
     if n_top < 1:

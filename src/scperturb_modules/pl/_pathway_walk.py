@@ -101,10 +101,9 @@ def pathway_walk(
     Examples
     --------
     >>> import pandas as pd, scperturb_modules as spm
-    >>> from scperturb_modules.pl._pathway_walk import pathway_walk
     >>> sets = {"Immunity": ["STAT1", "IRF1", "TLR4"], "Interferon": ["STAT1", "IRF1"]}
     >>> relations = pd.DataFrame({"parent": ["Immunity"], "child": ["Interferon"]})
-    >>> ax = pathway_walk(spm.priors.reactome(None, sets, relations), ["STAT1", "IRF1", "XYZ"])
+    >>> ax = spm.pl.pathway_walk(spm.priors.reactome(None, sets, relations), ["STAT1", "IRF1", "XYZ"])
     >>> [text.get_text() for text in ax.texts if "Level" not in text.get_text()]
     ['No pathway: XYZ', 'genes', 'STAT1', 'IRF1', 'level 1', 'Interferon (2)', 'level 2', 'Immunity (2)']
     """

@@ -66,12 +66,11 @@ def score_by_seen(
 
     Examples
     --------
-    >>> import pandas as pd
-    >>> from scperturb_modules.pl._score_by_seen import score_by_seen
+    >>> import pandas as pd, scperturb_modules as spm
     >>> rows = [("A+B", "pair_2of2", 0.1), ("A+C", "pair_2of2", 0.3), ("C+D", "pair_0of2", 0.6)]
     >>> frame = pd.DataFrame(rows, columns=["condition", "regime", "value"])
     >>> frame = frame.assign(metric="mse_de20", model="Additive", stratum="", split_kind="", status="ok")
-    >>> ax = score_by_seen(frame.assign(split_seed=0, fold=0, model_seed=0))
+    >>> ax = spm.pl.score_by_seen(frame.assign(split_seed=0, fold=0, model_seed=0))
     >>> [label.get_text().splitlines()[1:] for label in ax.get_xticklabels()]
     [['2/2 seen', 'n = 2'], ['0/2 seen', 'n = 1']]
     """

@@ -111,15 +111,13 @@ def interaction_agreement(
 
     Examples
     --------
-    >>> import numpy as np, anndata
-    >>> from scperturb_modules.tl._interactions import genetic_interactions
-    >>> from scperturb_modules.tl._interaction_agreement import interaction_agreement
+    >>> import anndata, numpy as np, scperturb_modules as spm
     >>> rng = np.random.default_rng(0)
     >>> a, b, c = rng.normal(size=(3, 50))
     >>> changes = anndata.AnnData(np.stack([a, b, c, 0.4 * a + 0.4 * b, a + c, 1.5 * b + c]))
     >>> changes.obs_names = ["A", "B", "C", "A+B", "A+C", "B+C"]
-    >>> table = genetic_interactions(changes, layer=None)
-    >>> interaction_agreement(table, table, n_top=1).scores.loc["magnitude", ["n", "pearson"]].round(6).tolist()
+    >>> table = spm.tl.genetic_interactions(changes, layer=None)
+    >>> spm.tl.interaction_agreement(table, table, n_top=1).scores.loc["magnitude", ["n", "pearson"]].round(6).tolist()
     [3.0, 1.0]
     """
     if min(n_top, n_boot) < 1 or not 0 < ci < 1:

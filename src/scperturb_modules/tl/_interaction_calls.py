@@ -78,9 +78,8 @@ def interaction_genes(
     Examples
     --------
     >>> import scperturb_modules as spm
-    >>> from scperturb_modules.tl._interaction_calls import interaction_genes
     >>> truth = spm.pp.pseudobulk(spm.datasets.simulate("tiny", seed=0))
-    >>> table = interaction_genes(truth)
+    >>> table = spm.tl.interaction_genes(truth)
     >>> table["gene"].nunique(), sorted(table["call"].unique())
     (74, ['', 'suppression'])
     """

@@ -136,13 +136,12 @@ def genetic_interactions(
 
     Examples
     --------
-    >>> import numpy as np, anndata
-    >>> from scperturb_modules.tl._interactions import genetic_interactions
+    >>> import anndata, numpy as np, scperturb_modules as spm
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(2, 50))
     >>> changes = anndata.AnnData(np.stack([a, b, 0.4 * a + 0.4 * b]))
     >>> changes.obs_names = ["A", "B", "A+B"]
-    >>> genetic_interactions(changes, layer=None)[["c1", "c2", "label"]].round(6)
+    >>> spm.tl.genetic_interactions(changes, layer=None)[["c1", "c2", "label"]].round(6)
           c1   c2        label
     A+B  0.4  0.4  suppression
     """

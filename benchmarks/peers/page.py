@@ -48,6 +48,15 @@ adds its network; for unmeasured genes it is the sum of their nearest neighbours
 finds what is there, not that your screen holds it."""
 
 
+ATTENTION = """## Attention over permitted pairs
+
+![Time of attention against the number of permitted pairs and of genes](../_static/attention_time.png)
+
+Genes attend to those with which they share a pathway, exactly: the time grows with the permitted pairs (left) and
+hardly with the genes (right), where attention over all genes grows with their square. Made by `make bench-speed`; the
+numbers are in `attention.csv`."""
+
+
 def errors(world: World, schemes: Sequence[str], predictors: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
     """Columns seed, scheme, regime, condition, model, error; only fits that are there."""
     rows = [
@@ -207,7 +216,7 @@ def _write(frame: pd.DataFrame, name: str) -> None:
 def main() -> None:
     text, short = simulated()
     of_speed, short_speed = speed()
-    parts = [HEAD, "\n".join([*short, *short_speed]), text, of_speed, ablations(), norman()]
+    parts = [HEAD, "\n".join([*short, *short_speed]), text, of_speed, ATTENTION, ablations(), norman()]
     with whole_file(PAGES / "biodsnn.md") as path:
         path.write_text("\n\n".join(part for part in parts if part) + "\n")
 

@@ -182,6 +182,17 @@ def fitted(adata, *, max_epochs=2, stream_steps=8, train=None, **settings):
     return model
 
 
+def was_trained(before, after):
+    """Whether a tensor was moved by more than weight decay, which shrinks all numbers alike."""
+    shrunken = before * (before * after).sum() / before.square().sum().clamp(min=1e-30)
+    return bool((after - shrunken).abs().max() > 1e-6)
+
+
+@pytest.fixture(scope="session")
+def trained_between():
+    return was_trained
+
+
 @pytest.fixture(scope="session")
 def make_screen():
     return draw_screen

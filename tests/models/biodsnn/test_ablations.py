@@ -177,14 +177,14 @@ def test_ablations_go_into_one_benchmark(make_screen, priors_of, monkeypatch):
 
 @pytest.mark.parametrize("level", ["mean", "cell"])
 @pytest.mark.parametrize("settings", [{}, {"use_vae": False}, {"modulation_rank": 0}], ids=name_of)
-def test_both_levels_train_what_there_is(bio_screen, priors_of, fit, level, settings):
+def test_both_levels_train_what_there_is(bio_screen, priors_of, fit, trained_between, level, settings):
     model = fit(bio_screen, max_epochs=1, level=level, **settings)
     fresh = spm.BioDSNN(bio_screen, priors=priors_of(bio_screen), **model.option_values)
     before, after = fresh.module.state_dict(), model.module.state_dict()
     trained = [name for name, _ in model.module.named_parameters() if name.startswith("stream.")]
     assert trained
     for name in trained:
-        assert not torch.equal(before[name], after[name]), name
+        assert trained_between(before[name], after[name]), name
     assert np.isfinite(model.predict_cells(["G12"], n_cells=4).X).all()
 
 

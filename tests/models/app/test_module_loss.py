@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from scperturb_modules.models.app._inputs import scaled_patterns
+from scperturb_modules.models._features import scaled_patterns
 from scperturb_modules.models.app._module import AppModule
 
 KINDS = ("single", "combination")

@@ -360,6 +360,22 @@ def test_the_mean_over_all_training_controls_is_the_change_of_the_condition(bio,
     np.testing.assert_allclose(changes.astype(np.float64).mean(axis=0), delta, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["G02", "G12"])
+def test_a_condition_varies_as_the_data_stream_met_it_in_training(bio, bio_screen, name):
+    """A measured single is encoded as if it had not been measured, as in training; so is one that was not measured."""
+    row, controls = (name, None), controls_of(bio_screen)
+    arrays, number = bio._arrays, bio.data.index.get(row)
+    if number is None:
+        arrays, number = bio._arrays_of([row]), 0
+    assert arrays["measured"][number].sum() == 0
+    changes, delta = change_of_cells(bio, name, controls)
+    stream = bio.module.stream
+    with torch.no_grad():
+        sensitivity = stream.sensitivity(*bio._encode(bio._batch(arrays, np.array([number]))))
+        of_cells = stream.deviation(sensitivity, stream.state(torch.tensor(controls))[None], stream.centre)[0]
+    np.testing.assert_allclose(changes, delta + of_cells.numpy(), rtol=0, atol=1e-6)
+
+
 def test_predicted_cells_are_regenerated_controls_plus_the_change(bio, bio_screen):
     cells = bio.predict_cells(["G12+G70"], n_cells=7, seed=3)
     controls = bio_screen[cells.obs["control_cell"].tolist()].X.toarray()

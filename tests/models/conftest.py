@@ -76,6 +76,12 @@ def screen(toy_class):
 
 
 @pytest.fixture(scope="session")
+def make_training(load_file):
+    """A training pseudobulk with given changes: name of row -> (G,) vector."""
+    return load_file(Path(__file__).resolve().parents[1] / "baselines" / "conftest.py").build_training
+
+
+@pytest.fixture(scope="session")
 def priors():
     return build_priors()
 

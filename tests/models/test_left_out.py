@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -39,9 +37,8 @@ class Stub(AnchoredModule):
 
 
 @pytest.fixture
-def case(load_file):
+def case(make_training):
     """Training data of singles and pairs, arrays of random parts, and members with folds of both kinds."""
-    make_training = load_file(Path(__file__).resolve().parents[1] / "baselines" / "conftest.py").build_training
     rng = np.random.default_rng(1)
     names = [*SINGLES, *PAIRS, *LONE]
     data = TrainingData.from_pseudobulk(make_training({name: rng.normal() for name in names}, n_genes=N_GENES))

@@ -127,12 +127,6 @@ def no_dropout():
     return dict.fromkeys(("dropout", "id_dropout", "prior_dropout", "edge_dropout", "p_mask"), 0.0)
 
 
-@pytest.fixture(scope="session")
-def make_training(load_file):
-    """A training pseudobulk with given changes: name of row -> (G,) vector."""
-    return load_file(TESTS / "baselines" / "conftest.py").build_training
-
-
 HELD_OUT = ("G12", "G49", "G02+G10", "G10+G21", "G12+G70", "G29+G49", "G12+G49")
 SMALL = {"d": 8, "rank": 6, "n_members": 2, "n_folds": 3}
 

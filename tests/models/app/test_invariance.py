@@ -132,7 +132,7 @@ def test_one_and_two_threads(make, float64, threads):
         threads(n)
         module.train(False)  # forgets the kept embeddings
         with torch.no_grad():
-            answers.append(module.respond(module.read(batch)[0]))
+            answers.append(module.respond(module.read(batch)[0])[:3])
     for first, second in zip(*answers, strict=True):
         assert first.dtype == torch.float64
         torch.testing.assert_close(first, second, rtol=1e-10, atol=1e-10)

@@ -78,13 +78,13 @@ def test_padding_does_not_matter(variant, make):
     """Neither the gene that a padded place names, nor how many there are."""
     module, batch, shape = make(**variant)
     other = batch | {"node": torch.where(batch["present"] > 0, batch["node"], len(shape.isolated) - 1)}
-    expected = module.respond(module.read(batch)[0])
-    for a, b in zip(expected, module.respond(module.read(other)[0]), strict=True):
+    expected = module.respond(module.read(batch)[0])[:3]
+    for a, b in zip(expected, module.respond(module.read(other)[0])[:3], strict=True):
         assert torch.equal(a, b)
     longer = dict(batch)
     for name in ("node", "present", "measured", "measured_part", "expected_part"):
         longer[name] = torch.cat([batch[name], torch.zeros_like(batch[name])], dim=1)
-    for a, b in zip(expected, module.respond(module.read(longer)[0]), strict=True):
+    for a, b in zip(expected, module.respond(module.read(longer)[0])[:3], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 

@@ -34,7 +34,10 @@ RESULTS = ROOT / "benchmarks" / "results"
 SHARED = ROOT.parent / "shared"
 GEARS, OWN_CONTROLS = "GEARS", "GEARS, own controls"
 """As it answers, and with the control cells taken off that it draws for each answer, which is kinder to it."""
-PREDICTORS = (GEARS, "BioDSNN", "APP", "AdditiveShrunk", "Additive", "NearestPrior", "MeanShift", "NoChange")
+BASELINES = (
+    "AdditiveShrunk", "Additive", "AdditiveFitted", "NearestPrior", "MeanFitted", "MeanShift", "Linear", "NoChange"
+)  # fmt: skip
+PREDICTORS = (GEARS, "BioDSNN", "APP", *BASELINES)
 UNGATED = ", gate off"
 MODEL = "BioDSNN"
 VARIANTS = {MODEL: {}, **{name: dict(changed) for name, changed in ABLATIONS.items() if name != "noVAE"}}

@@ -54,7 +54,7 @@ def test_without_the_cells_it_answers_the_same_bits(bio, without_cells):
     same_answers(without_cells, bio)
     with pytest.raises(DataError, match="needs the cells, and this BioDSNN has none.*spm.load"):
         without_cells.predict_cells(["G12"])
-    with pytest.raises(DataError, match="Training needs the cells; load the model with them: spm.load"):
+    with pytest.raises(DataError, match="The data stream of BioDSNN learns from cells, and there are none.*spm.load"):
         without_cells.train(1, accelerator="cpu")
     same_answers(without_cells, bio)
 
@@ -65,6 +65,24 @@ def test_with_the_cells_it_predicts_cells_too(bio, with_cells):
     found, wanted = (one.predict_cells(["G12", "G02"], n_cells=6, seed=2) for one in (with_cells, bio))
     np.testing.assert_array_equal(found.X, wanted.X)
     assert found.obs["control_cell"].tolist() == wanted.obs["control_cell"].tolist()
+
+
+def test_it_is_loaded_with_cells_that_it_could_not_be_trained_on(bio, bio_screen, folder):
+    controls = bio_screen[bio_screen.obs["perturbation"] == "control"].copy()
+    loaded = spm.load(folder, controls)
+    same_answers(loaded, bio)
+    assert loaded.predict_cells(["G12"], n_cells=3).n_obs == 3
+    with pytest.raises(DataError, match="no perturbed training cell"):
+        loaded.train(1, accelerator="cpu")
+
+
+def test_it_is_trained_further_on_genes_in_another_order(bio_screen, folder, monkeypatch):
+    monkeypatch.setattr("scperturb_modules.models.biodsnn._model.STREAM_STEPS", 2)
+    order = np.random.default_rng(3).permutation(bio_screen.n_vars)
+    models = [spm.load(folder, cells) for cells in (bio_screen, bio_screen[:, order].copy())]
+    for model in models:
+        model.train(1, accelerator="cpu")
+    assert same_weights(*models)
 
 
 def test_genes_in_another_order_are_taken_by_name(bio, bio_screen, folder):

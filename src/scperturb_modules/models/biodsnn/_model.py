@@ -23,7 +23,7 @@ from scperturb_modules.models._anchored import AnchoredModel
 from scperturb_modules.models._anchored_module import Answer
 from scperturb_modules.models._left_out import left_out_rows
 from scperturb_modules.models._rows import Arrays
-from scperturb_modules.models._setup import screen_of
+from scperturb_modules.models._setup import require_genes, screen_of
 from scperturb_modules.models.biodsnn._cells import TrainingCells, mean_state, shape_to_be_loaded
 from scperturb_modules.models.biodsnn._inputs import loss_arrays, make_shape
 from scperturb_modules.models.biodsnn._knowledge import Knowledge
@@ -132,7 +132,8 @@ class BioDSNN(AnchoredModel):
         adata
             The screen.
         modality_key
-            Column of ``obs`` that says how a cell was perturbed (knock-out, interference, activation).
+            Column of ``obs`` that says how a cell was perturbed (knock-out, interference, activation); what it says of
+            control cells does not count.
         **kwargs
             ``perturbation_key``, ``control``, ``layer``, ``batch_key``, ``cell_type_key``, ``split_key``.
 
@@ -144,7 +145,10 @@ class BioDSNN(AnchoredModel):
             A named column does not exist.
         """
         if modality_key is not None:
-            _refuse_several_modalities(adata, modality_key)
+            screen = keys.ScreenKeys()
+            labels = adata.obs.get(kwargs.get("perturbation_key", screen.perturbation_key))
+            control = kwargs.get("control", screen.control)
+            _refuse_several_modalities(adata if labels is None else adata[(labels != control).to_numpy()], modality_key)
         super().setup_anndata(adata, **kwargs)
 
     @classmethod
@@ -176,7 +180,8 @@ class BioDSNN(AnchoredModel):
         self.knowledge = self._know(screen, priors)
         self.mask = self.knowledge.mask(self.data.var_names, chosen)
         self.sd_factors: dict[str, float] = {}
-        self._cells = self._group_cells(screen)
+        # of a saved model they are looked at when it is trained further
+        self._cells = None if self._is_loaded or not self._needs_cells else self._group_cells(screen)
         parts = self.nodes, self.networks, self.sources, self.knowledge, self.mask, self._arrays, self._members
         shape = make_shape(self.data, *parts, self._stream_shape(), chosen)
         self.module = self._seeded(lambda: BioDsnnModule(shape, chosen))
@@ -206,23 +211,24 @@ class BioDSNN(AnchoredModel):
     def _has_stream(self) -> bool:
         return bool(self.settings.use_vae or self.settings.modulation_rank)
 
-    def _group_cells(self, screen: AnnData | None) -> TrainingCells | None:
-        """The training cells; None where nothing is learned of them any more."""
-        if not self._has_stream and self.settings.level == "mean":
-            return None
+    @property
+    def _needs_cells(self) -> bool:
+        """Whether anything is learned of single cells."""
+        return self._has_stream or self.settings.level == "cell"
+
+    def _group_cells(self, screen: AnnData | None) -> TrainingCells:
         if screen is None:
-            if self._is_loaded:
-                return None
             raise DataError(
-                "The data stream of BioDSNN learns from cells, and a pseudobulk has none: build the model from the "
-                "screen, or pass use_vae=False, modulation_rank=0."
+                "The data stream of BioDSNN learns from cells, and there are none: build the model from the screen "
+                "(a saved one: spm.load(path, adata)), or pass use_vae=False, modulation_rank=0."
             )
-        return TrainingCells.of(screen)
+        order = require_genes(screen.var_names, self.training.var_names, self.name)
+        return TrainingCells.of(screen if order is None else screen[:, order].copy())
 
     def _stream_shape(self) -> StreamShape | None:
         if not self._has_stream:
             return None
-        if self._cells is None or self._is_loaded:
+        if self._cells is None:
             return shape_to_be_loaded(len(self.data.var_names), self.settings)
         return self._cells.shape(self.settings, seed=self.seed)
 
@@ -237,8 +243,8 @@ class BioDSNN(AnchoredModel):
         ``max_epochs``, ``batch_size`` (8 conditions), ``patience`` and the rates are of the knowledge stream. The data
         stream takes 600 steps of 8 conditions; its terms are in ``history`` under ``cells_...``.
         """
-        if self._cells is None and (self._has_stream or self.settings.level == "cell"):
-            raise DataError("Training needs the cells; load the model with them: spm.load(path, adata).")
+        if self._cells is None and self._needs_cells:
+            self._cells = self._group_cells(None if self._side.cells is None else screen_of(self._side.cells))
         kwargs.setdefault("batch_size", BATCH_SIZE)
         self._run_of_stream = {name: kwargs[name] for name in _RUN if name in kwargs}
         if self.module.stream is not None:

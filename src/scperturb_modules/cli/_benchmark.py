@@ -52,7 +52,8 @@ def benchmark(
     ] = None,
     prior: option.Prior = None,
     model: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A model beside the baselines: app, biodsnn. Repeatable; slower.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A model beside the baselines: app, biodsnn. Repeatable; slower."),
     ] = None,
     scheme: Annotated[
         list[Scheme] | None,

@@ -28,6 +28,7 @@ SCORES = (
 BOUNDS = np.array([[-np.inf, -np.inf, 0, -1, 0, 0, 0, 0, 0], [np.inf, np.inf, np.inf, 1, 1, 1, 1, np.inf, np.inf]])
 """(2, S) smallest and largest possible value of each score."""
 
+
 def interaction_scores(
     changes: Array, *, fit: Fit = "distance", max_gene_pairs: int | None = None, seed: int = 0
 ) -> Array:

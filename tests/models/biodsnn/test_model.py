@@ -304,12 +304,14 @@ def test_several_cell_types_are_refused(make_screen):
 
 def test_several_modalities_are_refused(make_screen):
     adata = make_screen()
-    adata.obs["how"] = np.where(np.arange(adata.n_obs) < 100, "CRISPRa", "CRISPRi")
-    with pytest.raises(DataError, match=r"one modality, and 'how' has 2: 'CRISPRi \(\d+ cells\)', 'CRISPRa \(100 cell"):
+    perturbed = (adata.obs["perturbation"] != "control").to_numpy()
+    adata.obs["how"] = np.where(np.cumsum(perturbed) <= 40, "CRISPRa", "CRISPRi")
+    with pytest.raises(DataError, match=r"one modality, and 'how' has 2: 'CRISPRi \(\d+ cells\)', 'CRISPRa \(40 cell"):
         spm.BioDSNN.setup_anndata(adata, modality_key="how")
     with pytest.raises(MissingKeyError, match="'mode'.*modality_key="):
         spm.BioDSNN.setup_anndata(adata, modality_key="mode")
-    adata.obs["how"] = "CRISPRi"
+    # controls are perturbed in no way
+    adata.obs["how"] = np.where(perturbed, "CRISPRi", "none")
     spm.BioDSNN.setup_anndata(adata, modality_key="how")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
@@ -22,6 +24,14 @@ def ones(row: Index, column: Index, shape: tuple[int, int]) -> sparse.csr_array:
     matrix = sparse.coo_array((np.ones(len(row)), (row, column)), shape=shape).tocsr()
     matrix.data[:] = 1.0
     return matrix
+
+
+def members_among(genes: Sequence[str], members: Sequence[str], membership: sparse.csr_array) -> sparse.csr_array:
+    """(n, S) which of ``genes`` are in which sets, from the rows that ``members`` have; others are in none."""
+    place = pd.Index(members).get_indexer(pd.Index(genes))
+    known = np.flatnonzero(place >= 0)
+    entries = membership[place[known]].tocoo()
+    return ones(known[entries.row], entries.col, (len(genes), membership.shape[1]))
 
 
 def relation_matrix(parent: Index, child: Index, ids: tuple[str, ...]) -> sparse.csr_array:

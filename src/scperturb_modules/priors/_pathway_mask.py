@@ -13,7 +13,7 @@ from scipy import sparse
 
 from scperturb_modules._errors import DataError, name_some
 from scperturb_modules.priors._graph import GeneGraph, Index
-from scperturb_modules.priors._pathway_levels import ones
+from scperturb_modules.priors._pathway_levels import members_among
 
 Correlation: TypeAlias = GeneGraph | pd.DataFrame | ArrayLike
 """Correlations of genes: a co-expression network, a table with genes as rows and columns, or an (n, n) array."""
@@ -90,10 +90,8 @@ def make_mask(
     twice = [gene for gene, count in Counter(genes).items() if count > 1]
     if twice or not genes:
         raise DataError(f"genes occur more than once: {name_some(twice)}." if twice else "there are no genes.")
-    place = pd.Index(members).get_indexer(pd.Index(genes))
-    known = place >= 0
-    entries = membership[place[known]].tocoo()
-    member = ones(np.flatnonzero(known)[entries.row], entries.col, (len(genes), membership.shape[1]))
+    known = pd.Index(genes).isin(members)
+    member = members_among(genes, members, membership)
     size = np.bincount(member.indices, minlength=member.shape[1])
     used = (size > 0) & (size <= (size.max(initial=0) if max_size is None else max_size))
     in_used = sparse.csr_array(member[:, np.flatnonzero(used)], dtype=bool)

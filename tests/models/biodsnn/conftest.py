@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 
 import scperturb_modules as spm
-from scperturb_modules.models.biodsnn import _model
+from scperturb_modules.models.biodsnn import _streaming
 from scperturb_modules.models.biodsnn._knowledge import normalised
 from scperturb_modules.models.biodsnn._module import BioDsnnModule, BioDsnnShape
 from scperturb_modules.models.biodsnn._settings import settings_of
@@ -177,7 +177,7 @@ def fitted(adata, *, max_epochs=2, stream_steps=8, train=None, **settings):
     priors = settings.pop("priors") if "priors" in settings else knowledge_of(adata)
     model = spm.BioDSNN(adata, priors=priors, **{**SMALL, **settings})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_model, "STREAM_STEPS", stream_steps)
+        patch.setattr(_streaming, "STREAM_STEPS", stream_steps)
         model.train(max_epochs, **{"batch_size": 8, "lr": 0.01, "accelerator": "cpu", **(train or {})})
     return model
 

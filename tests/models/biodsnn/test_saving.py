@@ -77,7 +77,7 @@ def test_it_is_loaded_with_cells_that_it_could_not_be_trained_on(bio, bio_screen
 
 
 def test_it_is_trained_further_on_genes_in_another_order(bio_screen, folder, monkeypatch):
-    monkeypatch.setattr("scperturb_modules.models.biodsnn._model.STREAM_STEPS", 2)
+    monkeypatch.setattr("scperturb_modules.models.biodsnn._streaming.STREAM_STEPS", 2)
     order = np.random.default_rng(3).permutation(bio_screen.n_vars)
     models = [spm.load(folder, cells) for cells in (bio_screen, bio_screen[:, order].copy())]
     for model in models:
@@ -115,7 +115,7 @@ def test_training_goes_on_with_the_cells(bio_screen, fit, tmp_path):
     model.save(tmp_path / "model")
     loaded = spm.load(tmp_path / "model", bio_screen.copy())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scperturb_modules.models.biodsnn._model.STREAM_STEPS", 4)
+        patch.setattr("scperturb_modules.models.biodsnn._streaming.STREAM_STEPS", 4)
         loaded.train(1, accelerator="cpu")
     assert not same_weights(loaded, model)
     assert np.isfinite(loaded.predict_cells(["G12"], n_cells=3).X).all()

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from scperturb_modules import _keys as keys
 from scperturb_modules._errors import DataError
 from scperturb_modules.models.biodsnn._settings import BioDsnnSettings
 from scperturb_modules.priors import GeneGraph, GeneSets, PathwayHierarchy, PathwayMask, coexpression, named_priors
+from scperturb_modules.priors._pathway_levels import members_among
 from scperturb_modules.priors._pathway_mask import make_mask
 
 if TYPE_CHECKING:
@@ -117,8 +117,7 @@ def _together(sets: list[GeneSets]) -> GeneSets:
     if len(sets) == 1:
         return sets[0]
     genes = tuple(sorted({gene for one in sets for gene in one.genes}))
-    number = {gene: i for i, gene in enumerate(genes)}
-    membership = sparse.hstack([_rows(one, number) for one in sets], format="csr")
+    membership = sparse.hstack([members_among(genes, one.genes, one.membership) for one in sets], format="csr")
     return GeneSets(
         " and ".join(one.name for one in sets),
         genes,
@@ -127,10 +126,3 @@ def _together(sets: list[GeneSets]) -> GeneSets:
         tuple(text for one in sets for text in one.descriptions),
         {},
     )
-
-
-def _rows(sets: GeneSets, number: Mapping[str, int]) -> sparse.csr_array:
-    entries = sparse.coo_array(sets.membership)
-    place: NDArray[np.intp] = np.array([number[gene] for gene in sets.genes], dtype=np.intp)
-    shape = (len(number), len(sets.sets))
-    return sparse.csr_array((entries.data, (place[entries.row], entries.col)), shape=shape)

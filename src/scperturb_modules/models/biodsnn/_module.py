@@ -224,7 +224,9 @@ class BioDsnnModule(AnchoredModule):
 
     def attention(self, rows: Rows) -> Tensor:
         """(M, B + 1, E) attention of the permitted pairs in B conditions, and last in the unperturbed cell."""
-        x = torch.cat([self.encoded(rows)[2], self.gene_states().base[:, None]], dim=1)
+        genes = self.gene_states()
+        x = self._perturbed(rows, self._read_condition(rows, genes), genes)
+        x = torch.cat([x, genes.base[:, None]], dim=1)
         found: Tensor = self.encoder.mixing.weights(x + self.recombine(x))  # type: ignore[operator]
         return found
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from scperturb_modules.priors import GeneSets
+from scperturb_modules.priors._pathway_levels import members_among
 
 COLUMNS = ("condition", "pathway", "name", "n_genes", "attention", "change")
 
@@ -41,7 +42,7 @@ def pathway_attention(
         ``n_genes``, ``attention`` (0 to 1, the mean over the pathway's genes of what they pay to its other genes) and
         ``change`` (minus that of the unperturbed cell); for each condition the largest changes first.
     """
-    member = _membership(pathways, genes)
+    member = members_among(genes, pathways.genes, pathways.membership)
     size = np.asarray(member.sum(axis=0)).ravel()
     used = np.flatnonzero(size >= 2)
     shared = sparse.csr_array(member[edges[:, 0]][:, used].multiply(member[edges[:, 1]][:, used]))
@@ -52,15 +53,6 @@ def pathway_attention(
         for name, of_row in zip(conditions, paid[:-1], strict=True)
     ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
-
-
-def _membership(pathways: GeneSets, genes: Sequence[str]) -> sparse.csr_array:
-    """(G, S) of the measured genes."""
-    place = pd.Index(pathways.genes).get_indexer(pd.Index(genes))
-    known = np.flatnonzero(place >= 0)
-    chosen = sparse.coo_array(pathways.membership[place[known]])
-    shape = (len(genes), len(pathways.sets))
-    return sparse.csr_array((chosen.data, (known[chosen.row], chosen.col)), shape=shape)
 
 
 def _table(

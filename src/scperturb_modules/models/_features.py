@@ -29,10 +29,15 @@ def scaled_patterns(changes: NDArray, weight: NDArray | None, rank: int) -> NDAr
     if not len(changes):
         return patterns
     _, size, vectors = np.linalg.svd(weighted, full_matrices=False)
-    n = min(rank, int(np.count_nonzero(size > 1e-9 * max(size[0], 1e-30))))
+    n = n_directions(size, rank)
     vectors = vectors[:n] * np.sign(vectors[np.arange(n), np.abs(vectors[:n]).argmax(axis=1)])[:, None]
     patterns[:, :n] = vectors.T * size[:n] / np.sqrt(len(changes))
     return patterns
+
+
+def n_directions(size: NDArray, most: int) -> int:
+    """How many singular values, in falling order, are more than rounding; ``most`` at the most."""
+    return min(most, int(np.count_nonzero(size > 1e-9 * max(size[0], 1e-30))))
 
 
 def response_basis(data: TrainingData, arrays: Arrays, rank: int) -> torch.Tensor:

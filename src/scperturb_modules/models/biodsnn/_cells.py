@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scperturb_modules import _keys as keys
 from scperturb_modules.dataloaders import CellGroups, JointDataset, PseudobulkDataset
 from scperturb_modules.dataloaders._rows import RowReader
-from scperturb_modules.models._features import as_float
+from scperturb_modules.models._features import as_float, n_directions
 from scperturb_modules.models.biodsnn._settings import BioDsnnSettings
 from scperturb_modules.models.biodsnn._stream import StreamShape
 from scperturb_modules.pp._screen import expression_of, resolve_screen
@@ -84,7 +84,7 @@ class TrainingCells:
 def _principal_components(cells: NDArray[np.float64], *, out: NDArray[np.float64]) -> None:
     """Write the leading components of centred cells (n, G) into (G, q), scaled so that scores have unit variance."""
     _, size, vectors = np.linalg.svd(cells, full_matrices=False)
-    n = min(out.shape[1], int(np.count_nonzero(size > 1e-9 * max(size[0], 1e-30))))
+    n = n_directions(size, out.shape[1])
     out[:, :n] = vectors[:n].T / size[:n] * np.sqrt(len(cells))
 
 

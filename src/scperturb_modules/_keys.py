@@ -27,6 +27,15 @@ LEARNED = "learned"
 ATTENTION_NODES = "attention_nodes"
 ATTENTION_TV = "attention_tv"
 PATHWAY_ATTENTION = "pathway_attention"
+SCBIG = "scbig"
+
+# sub-keys of uns[ROOT][SCBIG]
+PROGRAMS = "programs"
+PROGRAM_RELATIONS = "program_relations"
+PROGRAM_ENRICHMENT = "program_enrichment"
+PROGRAM_CHANGES = "program_changes"
+PROGRAM_CORRELATION = "program_correlation"
+FLOW_PATHS = "flow_paths"
 
 LOW_ATTENTION_TV = 0.02
 """Below this mean total variation between perturbations, attention hardly depends on the perturbation."""
@@ -69,6 +78,12 @@ SD = "sd"
 # obsm of a Prediction: conditions x ATTENTION_NODES
 ATTENTION = "attention"
 ATTENTION_SD = "attention_sd"
+
+# var and obsm of a screen, written by SCBIG
+PROGRAM = "scbig_program"
+PROGRAM_MARGIN = "scbig_margin"
+PROGRAM_ACTIVITY = "scbig_programs"
+X_SCBIG = "X_scbig"
 
 # var and varm of a pseudobulk or a Prediction
 CONTROL_MEAN = "control_mean"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from scperturb_modules._conditions import CONTROL, row_name
 from ._simulate_cells import CellBlock, ExpectedExpression, RateModel, draw_cells, draw_rate_model, log1p_cp10k
 from ._simulate_effects import Effects, draw_effects
 from ._simulate_graph import GeneGraph, decoy_table, draw_graph, partial_table
+from ._simulate_programs import draw_programs
 from ._simulate_settings import SimulationSettings, settings_of
 
 if TYPE_CHECKING:
@@ -24,17 +26,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # one independent stream per part, so that a change of one setting leaves the draws of the other parts as they were
-_STREAMS = ("graph", "copies", "effects", "pairs", "rates", "cells")
+_STREAMS = ("graph", "copies", "effects", "pairs", "rates", "cells", "programs", "activity")
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A condition in a cell type with its log-rate effect (G,)."""
+    """A condition in a cell type with its log-rate effect (G,) and the correlation (K, K) of its modules."""
 
     condition: str
     cell_type: int
     name: str
     effect: np.ndarray
+    correlation: np.ndarray
 
 
 def simulate(preset: str = "default", *, seed: int = 0, **settings: Any) -> AnnData:
@@ -110,12 +113,15 @@ def simulate(preset: str = "default", *, seed: int = 0, **settings: Any) -> AnnD
     rng = {name: np.random.default_rng(stream) for name, stream in streams.items()}
     graph = draw_graph(chosen, rng["graph"])
     effects = draw_effects(chosen, graph, rng["effects"], rng["pairs"])
-    rates = draw_rate_model(chosen, graph.targets, rng["rates"])
+    rates = draw_rate_model(chosen, graph.targets, draw_programs(chosen, graph, rng["programs"]), rng["rates"])
     rows = _rows(chosen, graph, effects, rates)
-    adata = _draw_screen(chosen, graph, rates, rows, rng["cells"])
+    adata = _draw_screen(chosen, graph, rates, rows, rng)
     truth: dict[str, Any] = {"preset": preset, "seed": seed, "settings": asdict(chosen)}
     truth |= _graph_record(graph, rng["copies"]) | {"pairs": effects.pair_table}
     truth |= _row_record(graph, rows, ExpectedExpression(chosen, rates))
+    if chosen.module_sd > 0:
+        truth |= {"program_correlation": np.array([row.correlation for row in rows])}
+        truth |= {"program_correlation_control": rates.programs.control}
     noise_floor = _noise_floor(adata, chosen.n_cells, len(rows))
     effect_size = float(np.linalg.norm(truth["delta_true"], axis=1).mean())
     truth |= {"noise_floor": noise_floor, "effect_size": effect_size}
@@ -126,11 +132,20 @@ def simulate(preset: str = "default", *, seed: int = 0, **settings: Any) -> AnnD
 
 def _rows(settings: SimulationSettings, graph: GeneGraph, effects: Effects, rates: RateModel) -> list[_Row]:
     """Every perturbed condition in every cell type, sorted by row name."""
-    names = [*graph.names[graph.targets], *effects.pair_table.index]
+    targets = graph.names[graph.targets].tolist()
+    parts = [[gene] for gene in targets] + effects.pair_table[["first", "second"]].to_numpy().tolist()
+    correlation = [rates.programs.correlation([targets.index(gene) for gene in genes]) for genes in parts]
+    names = [*targets, *effects.pair_table.index]
     effect = np.concatenate([effects.singles, effects.pairs])
     types = _cell_type_names(settings)
     rows = [
-        _Row(name, code, row_name(name, types[code] if len(types) > 1 else None), effect[number] * rates.gain[code])
+        _Row(
+            name,
+            code,
+            row_name(name, types[code] if len(types) > 1 else None),
+            effect[number] * rates.gain[code],
+            correlation[number],
+        )
         for number, name in enumerate(names)
         for code in range(len(types))
     ]
@@ -142,23 +157,29 @@ def _cell_type_names(settings: SimulationSettings) -> list[str]:
 
 
 def _draw_screen(
-    settings: SimulationSettings, graph: GeneGraph, rates: RateModel, rows: list[_Row], rng: np.random.Generator
+    settings: SimulationSettings,
+    graph: GeneGraph,
+    rates: RateModel,
+    rows: list[_Row],
+    streams: Mapping[str, np.random.Generator],
 ) -> AnnData:
     """Draw all cells: controls first, then the rows in their order."""
     from anndata import AnnData
 
-    plan: list[tuple[str, int, np.ndarray | None, int]]
-    plan = [(CONTROL, code, None, settings.n_controls) for code in range(settings.n_cell_types)]
-    plan += [(row.condition, row.cell_type, row.effect, settings.n_cells) for row in rows]
+    plan: list[tuple[str, int, np.ndarray | None, np.ndarray, int]]
+    plan = [(CONTROL, code, None, rates.programs.control, settings.n_controls) for code in range(settings.n_cell_types)]
+    plan += [(row.condition, row.cell_type, row.effect, row.correlation, settings.n_cells) for row in rows]
     counts_of_rows, obs_of_rows = [], []
-    for condition, code, effect, n_cells in plan:
-        block = draw_cells(settings, rates, code, effect, n_cells, rng)
+    for condition, code, effect, correlation, n_cells in plan:
+        block = draw_cells(settings, rates, code, effect, correlation, n_cells, streams)
         counts_of_rows.append(block.counts)
         obs_of_rows.append(_obs_of(settings, condition, code, block))
     obs = pd.concat(obs_of_rows, ignore_index=True)
     obs.index = [f"cell{number}" for number in range(len(obs))]
     var = pd.DataFrame({"module": graph.module_of_gene, "perturbable": False}, index=graph.names.astype(object))
     var.loc[var.index[graph.targets], "perturbable"] = True
+    if settings.module_sd > 0:
+        var["module_loading"] = rates.programs.loading
     counts = sparse.vstack(counts_of_rows, format="csr")
     counts_of_rows.clear()  # half of the memory in use
     obs["n_counts"] = np.asarray(counts.sum(axis=1)).ravel()
@@ -198,7 +219,7 @@ def _row_record(graph: GeneGraph, rows: list[_Row], expected: ExpectedExpression
         "rows": np.array([row.name for row in rows]),
         "genes": graph.names,
         "log_rate": np.array([row.effect for row in rows]),
-        "delta_true": np.array([expected.change(row.cell_type, row.effect) for row in rows]),
+        "delta_true": np.array([expected.change(row.cell_type, row.effect, row.correlation) for row in rows]),
     }
 
 

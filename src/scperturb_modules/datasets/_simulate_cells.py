@@ -2,20 +2,22 @@
 
 The rate model of a cell c with label p in batch b and cell type s is
 
-    log rate = baseline[s] + batch[b] + z_c . programme + efficacy_c (1 + state_effect z_c1) effect[p, s]
+    log rate = baseline[s] + batch[b] + z_c . programme + loading u_c + efficacy_c (1 + state_effect z_c1) effect[p, s]
 
-its expected counts are ``library size * softmax(log rate)``, and its counts are negative binomial.
+with the activity u_c of the gene's module, where modules have any (:class:`Programs`). Its expected counts are
+``library size * softmax(log rate)``, and its counts are negative binomial.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse, special, stats
 from scipy.interpolate import CubicSpline
 
+from ._simulate_programs import Programs
 from ._simulate_settings import SimulationSettings
 
 BASELINE_MEAN, BASELINE_SD = -1.5, 1.2
@@ -28,22 +30,27 @@ TARGET_SUM = 1e4
 _TAIL = 1e-12  # part of the count distribution that is left out of an expectation
 _SHARE_RANGE = (1e-8, 0.999)
 _N_SHARES = 60
-_N_NODES = 5  # of the log library size
+_N_NODES = 5  # of the log library size, and of what modules add to the log share
 
 
 @dataclass(frozen=True)
 class RateModel:
-    """baseline (S, G) of each cell type; batch (B, G); programme (2, G); gain (S, G) of effects in each cell type."""
+    """All but the effects of perturbations.
+
+    baseline (S, G) of each cell type; batch (B, G); programme (2, G); gain (S, G) of effects in each cell type;
+    programs: activity of the modules.
+    """
 
     baseline: np.ndarray
     batch: np.ndarray
     programme: np.ndarray
     gain: np.ndarray
+    programs: Programs
 
     def shares(self, cell_type: int, batch: np.ndarray, state: np.ndarray, effect: np.ndarray) -> np.ndarray:
         """(N, G) expected share of each gene in the counts of N cells.
 
-        batch (N,) codes; state (N, 2); effect (N, G), already scaled by efficacy and state.
+        batch (N,) codes; state (N, 2); effect (N, G), already scaled by efficacy and state, and what modules add.
         """
         log_rate = self.baseline[cell_type] + self.batch[batch] + state @ self.programme + effect
         return special.softmax(log_rate, axis=1)
@@ -59,7 +66,9 @@ class CellBlock:
     counts: sparse.csr_matrix
 
 
-def draw_rate_model(settings: SimulationSettings, targets: np.ndarray, rng: np.random.Generator) -> RateModel:
+def draw_rate_model(
+    settings: SimulationSettings, targets: np.ndarray, programs: Programs, rng: np.random.Generator
+) -> RateModel:
     """Baseline, batches, programmes and, from the second cell type on, other baselines and other effect sizes."""
     n_genes, n_more = settings.n_genes, settings.n_cell_types - 1
     baseline = rng.normal(BASELINE_MEAN, BASELINE_SD, n_genes)
@@ -68,7 +77,7 @@ def draw_rate_model(settings: SimulationSettings, targets: np.ndarray, rng: np.r
     shift = np.vstack([np.zeros((1, n_genes)), rng.normal(0.0, CELL_TYPE_BASELINE_SD, (n_more, n_genes))])
     gain = np.vstack([np.ones((1, n_genes)), rng.normal(1.0, settings.cell_type_sd, (n_more, n_genes))])
     gain[:, targets] = 1.0  # a guide works alike in every cell type
-    return RateModel(baseline + shift, batch, programme, gain)
+    return RateModel(baseline + shift, batch, programme, gain, programs)
 
 
 def draw_cells(
@@ -76,10 +85,15 @@ def draw_cells(
     rates: RateModel,
     cell_type: int,
     effect: np.ndarray | None,
+    correlation: np.ndarray,
     n_cells: int,
-    rng: np.random.Generator,
+    streams: Mapping[str, np.random.Generator],
 ) -> CellBlock:
-    """Cells with the log-rate ``effect`` (G,), or controls where it is None."""
+    """Cells with the log-rate ``effect`` (G,), or controls where it is None.
+
+    ``correlation`` (K, K) is that of the modules where the guide works; ``streams`` are ``"cells"`` and ``"activity"``.
+    """
+    rng = streams["cells"]
     batch = np.arange(n_cells) % settings.n_batches
     state = rng.normal(size=(n_cells, N_PROGRAMMES))
     efficacy = np.zeros(n_cells)
@@ -88,6 +102,9 @@ def draw_cells(
         works = rng.random(n_cells) < settings.guide_efficacy
         efficacy = np.where(works, rng.beta(*EFFICACY_SHAPE, n_cells), 0.0)
         shift = (efficacy * (1.0 + settings.state_effect * state[:, 0]))[:, None] * effect
+    if settings.module_sd > 0:
+        normal = streams["activity"].normal(size=(n_cells, settings.n_modules))
+        shift = shift + rates.programs.shift(correlation, efficacy > 0, normal)
     shares = rates.shares(cell_type, batch, state, shift)
     library = rng.lognormal(settings.library_log_mean, settings.library_log_sd, n_cells)
     counts = _draw_counts(settings, library[:, None] * shares, rng)
@@ -121,8 +138,9 @@ class ExpectedExpression:
     """Expectation of the measured log1p CP10k, exact up to quadrature, for any effect.
 
     The expectation over counts and library size depends on the share of a gene alone and is tabulated once; that over
-    guide efficacy, cell programmes and batches is a Gauss quadrature. No cell is drawn, so that the truth carries no
-    noise of its own. The total of a cell is taken at its expectation given the count of the gene in question.
+    guide efficacy, cell programmes, batches and module activity is a Gauss quadrature. No cell is drawn, so that the
+    truth carries no noise of its own. The total of a cell is taken at its expectation given the count of the gene in
+    question, and what modules add to the log of a share as normal.
     """
 
     def __init__(self, settings: SimulationSettings, rates: RateModel) -> None:
@@ -131,22 +149,34 @@ class ExpectedExpression:
         self._measured = _expectation_by_share(settings, rates)
         self._nodes = _cell_nodes(settings)
         nothing = np.zeros(settings.n_genes)
-        self._control = [self._mean(code, 0.0, nothing) for code in range(settings.n_cell_types)]
+        self._control = [
+            self._mean(code, 0.0, nothing, rates.programs.control) for code in range(settings.n_cell_types)
+        ]
 
-    def change(self, cell_type: int, effect: np.ndarray) -> np.ndarray:
-        """(G,) expected expression of cells with this effect minus that of controls."""
-        if not effect.any():
+    def change(self, cell_type: int, effect: np.ndarray, correlation: np.ndarray) -> np.ndarray:
+        """(G,) expected expression of cells with this effect and correlation of modules minus that of controls."""
+        if not effect.any() and np.array_equal(correlation, self._rates.programs.control):
             return np.zeros_like(effect)
         perturbed = sum(
-            share * self._mean(cell_type, efficacy, effect) for efficacy, share in zip(*_efficacy_nodes(), strict=True)
+            share * self._mean(cell_type, efficacy, effect, correlation)
+            for efficacy, share in zip(*_efficacy_nodes(), strict=True)
         )
         return self._settings.guide_efficacy * (perturbed - self._control[cell_type])
 
-    def _mean(self, cell_type: int, efficacy: float, effect: np.ndarray) -> np.ndarray:
+    def _mean(self, cell_type: int, efficacy: float, effect: np.ndarray, correlation: np.ndarray) -> np.ndarray:
         batch, state, weight = self._nodes
         scale = efficacy * (1.0 + self._settings.state_effect * state[:, 0])
         shares = self._rates.shares(cell_type, batch, state, scale[:, None] * effect)
-        return weight @ self._measured(np.log(np.clip(shares, *_SHARE_RANGE)))
+        if self._settings.module_sd == 0:
+            return weight @ self._of_share(np.log(shares))
+        mean, sd = self._rates.programs.log_share_moments(shares, correlation)
+        return weight @ sum(
+            share * self._of_share(np.log(shares) + mean + node * sd)
+            for node, share in zip(*_normal_nodes(_N_NODES), strict=True)
+        )
+
+    def _of_share(self, log_share: np.ndarray) -> np.ndarray:
+        return self._measured(np.clip(log_share, *np.log(_SHARE_RANGE)))
 
 
 def _efficacy_nodes() -> tuple[np.ndarray, np.ndarray]:
@@ -156,10 +186,15 @@ def _efficacy_nodes() -> tuple[np.ndarray, np.ndarray]:
     return (node + 1) / 2, weight / weight.sum()
 
 
+def _normal_nodes(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of a standard normal."""
+    node, weight = special.roots_hermitenorm(n)
+    return node, weight / weight.sum()
+
+
 def _cell_nodes(settings: SimulationSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Nodes of batch (K,) and state (K, 2), and their weights, which sum to one."""
-    normal, normal_weight = special.roots_hermitenorm(3)
-    normal_weight = normal_weight / normal_weight.sum()
+    normal, normal_weight = _normal_nodes(3)
     index = np.meshgrid(np.arange(settings.n_batches), np.arange(3), np.arange(3), indexing="ij")
     batch, first, second = (axis.ravel() for axis in index)
     weight = normal_weight[first] * normal_weight[second] / settings.n_batches
@@ -175,10 +210,10 @@ def _expectation_by_share(settings: SimulationSettings, rates: RateModel) -> Cal
     baseline = special.softmax(rates.baseline[0])
     kept_overall = float(baseline @ (1.0 - _dropout_probability(settings, baseline)))
     rest = np.maximum(kept_overall - share * kept, 1e-3)
-    normal, weight = special.roots_hermitenorm(_N_NODES)
+    normal, weight = _normal_nodes(_N_NODES)
     sizes = np.exp(settings.library_log_mean + settings.library_log_sd * normal)
     table = _expected_log(settings.dispersion, np.outer(share, sizes), np.outer(rest, sizes))
-    return CubicSpline(log_share, kept * (table @ (weight / weight.sum())))
+    return CubicSpline(log_share, kept * (table @ weight))
 
 
 def _expected_log(dispersion: float, means: np.ndarray, other_counts: np.ndarray) -> np.ndarray:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from ._simulate_settings import N_MEDIATORS, SimulationSettings
+from ._simulate_settings import LEAST_MODULE, N_MEDIATORS, SimulationSettings
 
 DENSITY_WITHIN = 0.10
 DENSITY_BETWEEN = 0.005
@@ -60,28 +61,47 @@ def draw_graph(settings: SimulationSettings, rng: np.random.Generator) -> GeneGr
             for module in module_of_gene[targets]
         ]
     )
-    edges = _draw_edges(module_of_gene, targets, mediators, rng)
+    edges = _draw_edges(settings, module_of_gene, targets, mediators, rng)
     width = len(str(n_genes))
     names = np.array([f"G{number:0{width}d}" for number in range(1, n_genes + 1)])
     return GeneGraph(names, module_of_gene, targets, mediators, edges, rng.uniform(0.4, 1.0, len(edges)))
 
 
 def _place_genes(settings: SimulationSettings, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Module of each gene, and the perturbable genes; both kinds are spread evenly over the modules."""
+    """Module of each gene, and the perturbable genes, which are spread evenly over the modules."""
     shuffled = rng.permutation(settings.n_genes)
     module_of_gene = np.empty(settings.n_genes, dtype=np.int64)
     targets, others = np.split(shuffled, [settings.n_perturbable])
     for genes in (targets, others):
         module_of_gene[genes] = np.arange(len(genes)) % settings.n_modules
+    if settings.module_sizes == "unequal":
+        n_targets = np.bincount(module_of_gene[targets], minlength=settings.n_modules)
+        sizes = _draw_sizes(settings, n_targets, rng)
+        module_of_gene[others] = np.repeat(np.arange(settings.n_modules), sizes - n_targets)
     return module_of_gene, np.sort(targets)
 
 
+def _draw_sizes(settings: SimulationSettings, n_targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(K,) genes per module; none is too small for its targets and their mediators."""
+    least = np.maximum(n_targets + N_MEDIATORS, ceil(LEAST_MODULE * settings.n_genes))
+    shares = rng.dirichlet(np.full(settings.n_modules, 2.0))
+    above = np.maximum(shares - least / settings.n_genes, 0.0)
+    ends = np.cumsum(above) * (settings.n_genes - least.sum()) / max(above.sum(), 1e-12)
+    return least + np.diff(np.round(ends).astype(np.int64), prepend=0)
+
+
 def _draw_edges(
-    module_of_gene: np.ndarray, targets: np.ndarray, mediators: np.ndarray, rng: np.random.Generator
+    settings: SimulationSettings,
+    module_of_gene: np.ndarray,
+    targets: np.ndarray,
+    mediators: np.ndarray,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     first, second = np.triu_indices(len(module_of_gene), k=1)
-    module_size = len(module_of_gene) / (module_of_gene.max() + 1)
-    within = min(1.0, max(DENSITY_WITHIN, LEAST_DEGREE_WITHIN / module_size))
+    module_size = np.full(settings.n_modules, settings.n_genes / settings.n_modules)
+    if settings.module_sizes == "unequal":
+        module_size = np.bincount(module_of_gene)
+    within = np.clip(LEAST_DEGREE_WITHIN / module_size, DENSITY_WITHIN, 1.0)[module_of_gene[first]]
     same_module = module_of_gene[first] == module_of_gene[second]
     drawn = rng.random(len(first)) < np.where(same_module, within, DENSITY_BETWEEN)
     planted = np.sort(np.column_stack([np.repeat(targets, N_MEDIATORS), mediators.ravel()]), axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from math import isfinite
+from math import ceil, isfinite
 from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +14,9 @@ from scperturb_modules._presets import with_preset
 
 INTERACTION_RULES = ("module_rule", "random", "none")
 SYS_DOUBLES = ("once", "per_gene")
+MODULE_SIZES = ("equal", "unequal")
 N_MEDIATORS = 3
+LEAST_MODULE = 0.03  # share of the genes, in modules of unequal size
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,14 @@ class SimulationSettings:
         Batches; every condition is spread evenly over them.
     n_modules
         Blocks of the gene graph; at least 3, since a neomorphic pair acts on a third module.
+    module_sizes
+        ``"equal"``, or ``"unequal"``: shares of a Dirichlet(2) distribution, each at least 3 % of the genes.
+    module_sd
+        Standard deviation between cells of the log rate of a gene that follows its module with the mean loading;
+        loadings are 0.6-1.4 times as large, and at 0 modules have no activity of their own in single cells.
+    rewiring
+        How strongly (0-1) perturbations change which modules are active together; at 0 all modules are independent in
+        all cells.
     n_cell_types
         Cell types (``obs["cell_type"]`` exists for 2 or more).
     effect_scale
@@ -79,6 +89,9 @@ class SimulationSettings:
     n_controls: int = 600
     n_batches: int = 2
     n_modules: int = 8
+    module_sizes: str = "equal"
+    module_sd: float = 0.0
+    rewiring: float = 0.0
     n_cell_types: int = 1
     effect_scale: float = 2.0
     effect_spread: float = 0.4
@@ -124,20 +137,30 @@ class SimulationSettings:
                 f"n_genes={self.n_genes} leaves {max(per_module, 0)} unperturbed genes per module, and each module "
                 f"needs {N_MEDIATORS} mediators; raise n_genes, or lower n_perturbable or n_modules."
             )
+        least = ceil(LEAST_MODULE * self.n_genes)
+        if self.module_sizes == "unequal" and self.n_modules * least > self.n_genes:
+            raise DataError(
+                f"n_modules={self.n_modules}, but modules of unequal size have at least {least} of {self.n_genes} "
+                f"genes each; set n_modules <= {self.n_genes // least}."
+            )
         n_possible = self.n_perturbable * (self.n_perturbable - 1) // 2
         if not 0 <= self.n_pairs <= n_possible:
             raise DataError(f"n_pairs={self.n_pairs}, but {self.n_perturbable} genes form {n_possible} pairs.")
 
     def _check_ranges(self) -> None:
-        for name in ("prior_strength", "guide_efficacy", "dropout"):
+        for name in ("prior_strength", "guide_efficacy", "dropout", "rewiring"):
             if not 0 <= getattr(self, name) <= 1:
-                raise DataError(f"{name}={getattr(self, name)}, but it is a share between 0 and 1.")
-        for name in ("effect_spread", "cell_type_sd", "batch_sd", "programme_sd", "library_log_sd"):
+                raise DataError(f"{name}={getattr(self, name)}, but it lies between 0 and 1.")
+        for name in ("effect_spread", "cell_type_sd", "batch_sd", "programme_sd", "module_sd", "library_log_sd"):
             if getattr(self, name) < 0:
                 raise DataError(f"{name}={getattr(self, name)}, but a standard deviation is not negative.")
+        if self.rewiring > 0 and self.module_sd == 0:
+            raise DataError(
+                f"rewiring={self.rewiring}, but modules have no activity that could be coordinated; set module_sd > 0."
+            )
         if self.dispersion <= 0:
             raise DataError(f"dispersion={self.dispersion}, but it must be above 0; use 1e-6 for Poisson counts.")
-        for name, allowed in (("gi", INTERACTION_RULES), ("sys_doubles", SYS_DOUBLES)):
+        for name, allowed in (("gi", INTERACTION_RULES), ("sys_doubles", SYS_DOUBLES), ("module_sizes", MODULE_SIZES)):
             if getattr(self, name) not in allowed:
                 raise DataError(f"{name}={getattr(self, name)!r}; choose one of {name_some(allowed)}.")
 
@@ -154,6 +177,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # effects unrelated to graph and modules: nobody can predict unseen genes
         "unpredictable": {"prior_strength": 0.0, "gi": "random"},
         "two_cell_types": {"n_cell_types": 2, "n_cells": 60, "n_controls": 300},
+        # gene programs can be found from how cells vary, and perturbations change how programs go together
+        "programs": {"module_sd": 0.5, "rewiring": 1.0, "n_cells": 150, "n_controls": 1500},
         # 12 conditions, for tests and examples
         "tiny": {"n_genes": 80, "n_perturbable": 6, "n_pairs": 6, "n_cells": 60, "n_controls": 200, "n_modules": 4},
     }

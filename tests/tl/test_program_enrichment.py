@@ -76,9 +76,11 @@ def test_every_number_equals_a_slow_plain_form(adata, labels, sets):
 
 def test_sets_without_a_common_gene_count_as_tests(labels):
     sets = {f"in P1 {i}": np.array(GENES)[labels == "P1"][5 * i : 5 * i + 5] for i in range(20)}
-    table = program_enrichment(with_programs(labels), sets)
+    adata = with_programs(labels)
+    table = program_enrichment(adata, sets)
     assert len(table) == 20 and table.attrs["n_sets"] == 20
     np.testing.assert_allclose(table["fdr"], table["pvalue"] * 60 / 20)  # of 3 programs x 20 sets
+    assert (table["pvalue"] < 0.05).all() and set(stored(adata)[keys.PROGRAMS]["name"]) == {""}
 
 
 def test_planted_sets_name_their_programs(adata, sets):

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 import scperturb_modules as spm
-from scperturb_modules.models.biodsnn._cells import TrainingCells, mean_state
+from scperturb_modules.models import _training_cells
+from scperturb_modules.models._training_cells import TrainingCells
+from scperturb_modules.models.biodsnn._cells import mean_state, stream_shape
 from scperturb_modules.models.biodsnn._inputs import loss_arrays, make_shape
 from scperturb_modules.models.biodsnn._knowledge import normalised
 from scperturb_modules.models.biodsnn._settings import settings_of
@@ -112,7 +114,7 @@ def test_mean_spread_and_components_are_of_all_training_controls(batches):
     cells = TrainingCells.of(batches)
     values = batches.X.toarray()[training_controls(batches)].astype(np.float64)
     assert len(np.concatenate(list(cells.controls()))) == len(values) == 40
-    shape = cells.shape(settings_of("tool", {"use_vae": False, "n_latent": 5}), seed=0)
+    shape = stream_shape(cells, settings_of("tool", {"use_vae": False, "n_latent": 5}), seed=0)
     np.testing.assert_allclose(shape.mean, values.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(shape.sd, values.std(axis=0), rtol=1e-4, atol=1e-6)
     scores = (values - values.mean(axis=0)) @ shape.components.numpy()
@@ -120,13 +122,11 @@ def test_mean_spread_and_components_are_of_all_training_controls(batches):
     size = np.linalg.svd(values - values.mean(axis=0), compute_uv=False)
     explained = np.square(scores.T @ (values - values.mean(axis=0)) / len(values)).sum() * len(values)
     assert explained == pytest.approx(np.square(size[:5]).sum(), rel=1e-4), "the leading ones"
-    assert torch.all(cells.shape(settings_of("tool", {}), seed=0).components == 0)
+    assert torch.all(stream_shape(cells, settings_of("tool", {}), seed=0).components == 0)
 
 
 def test_the_mean_state_is_that_of_all_training_controls(batches, monkeypatch):
-    from scperturb_modules.models.biodsnn import _cells
-
-    monkeypatch.setattr(_cells, "BLOCK", 7)
+    monkeypatch.setattr(_training_cells, "BLOCK", 7)
     cells, weight = TrainingCells.of(batches), torch.randn(batches.n_vars, 3)
     found = mean_state(cells, lambda x: torch.tanh(x @ weight), torch.device("cpu"))
     values = torch.tensor(batches.X.toarray()[training_controls(batches)])
@@ -142,5 +142,5 @@ def test_some_controls_are_drawn_by_the_seed(batches):
 
 def test_fewer_controls_than_components(make_screen):
     adata = make_screen(n_controls=6)
-    shape = TrainingCells.of(adata).shape(settings_of("tool", {"use_vae": False, "n_latent": 16}), seed=0)
+    shape = stream_shape(TrainingCells.of(adata), settings_of("tool", {"use_vae": False, "n_latent": 16}), seed=0)
     assert torch.isfinite(shape.components).all() and torch.all(shape.components[:, 4:] == 0)

@@ -11,17 +11,12 @@ from numpy.typing import NDArray
 
 from scperturb_modules import _keys as keys
 from scperturb_modules._conditions import Row, parse_row_name
-from scperturb_modules._errors import DataError
-from scperturb_modules.baselines._training import named_rows
-from scperturb_modules.dataloaders import ConditionDataModule
 from scperturb_modules.dataloaders._dataset import StepDataset
-from scperturb_modules.models._anchored import AnchoredModel
-from scperturb_modules.models._setup import require_genes, screen_of
-from scperturb_modules.models.biodsnn._cells import TrainingCells, mean_state, shape_to_be_loaded
+from scperturb_modules.models._of_cells import CellModel
+from scperturb_modules.models.biodsnn._cells import mean_state, shape_to_be_loaded, stream_shape
 from scperturb_modules.models.biodsnn._module import BioDsnnModule
 from scperturb_modules.models.biodsnn._settings import BioDsnnSettings
 from scperturb_modules.models.biodsnn._stream import StreamModule, StreamShape
-from scperturb_modules.train import fit
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -35,21 +30,12 @@ STREAM_STEPS = 600
 STREAM_CONDITIONS = 8
 """Conditions per step of the data stream."""
 
-_RUN = ("accelerator", "devices", "strategy", "precision", "progress", "num_workers")
 
-
-class StreamingModel(AnchoredModel):
-    """A model with a data stream beside its knowledge stream; :class:`BioDSNN` has the rest.
-
-    Attributes
-    ----------
-    _cells
-        The training cells; None where none are needed, or of a saved model until it is trained further.
-    """
+class StreamingModel(CellModel):
+    """A model with a data stream beside its knowledge stream; :class:`BioDSNN` has the rest."""
 
     module: BioDsnnModule
     settings: BioDsnnSettings
-    _cells: TrainingCells | None
 
     @property
     def _has_stream(self) -> bool:
@@ -60,21 +46,16 @@ class StreamingModel(AnchoredModel):
         """Whether anything is learned of single cells."""
         return self._has_stream or self.settings.level == "cell"
 
-    def _group_cells(self, screen: AnnData | None) -> TrainingCells:
-        if screen is None:
-            raise DataError(
-                "The data stream of BioDSNN learns from cells, and there are none: build the model from the screen "
-                "(a saved one: spm.load(path, adata)), or pass use_vae=False, modulation_rank=0."
-            )
-        order = require_genes(screen.var_names, self.training.var_names, self.name)
-        return TrainingCells.of(screen if order is None else screen[:, order].copy())
+    @property
+    def _without_cells(self) -> str:
+        return "use_vae=False, modulation_rank=0"
 
     def _stream_shape(self) -> StreamShape | None:
         if not self._has_stream:
             return None
         if self._cells is None:
             return shape_to_be_loaded(len(self.data.var_names), self.settings)
-        return self._cells.shape(self.settings, seed=self.seed)
+        return stream_shape(self._cells, self.settings, seed=self.seed)
 
     def train(self, max_epochs: int = 40, **kwargs: Any) -> None:
         """Train the knowledge stream, then the data stream; arguments are those of :meth:`PerturbationModel.train`.
@@ -82,10 +63,7 @@ class StreamingModel(AnchoredModel):
         ``max_epochs``, ``batch_size`` (8 conditions), ``patience`` and the rates are of the knowledge stream. The data
         stream takes 600 steps of 8 conditions; its terms are in ``history`` under ``cells_...``.
         """
-        if self._cells is None and self._needs_cells:
-            self._cells = self._group_cells(None if self._side.cells is None else screen_of(self._side.cells))
         kwargs.setdefault("batch_size", BATCH_SIZE)
-        self._run_of_stream = {name: kwargs[name] for name in _RUN if name in kwargs}
         if self.module.stream is not None:
             self.module.stream.n_steps = max_epochs * -(-len(self.data.rows) // kwargs["batch_size"])
         super().train(max_epochs, **kwargs)
@@ -93,14 +71,7 @@ class StreamingModel(AnchoredModel):
     def _dataset(self, rows: NDArray[np.intp]) -> StepDataset:
         if self.settings.level == "mean":
             return super()._dataset(rows)
-        return self._with_cells(rows)
-
-    def _with_cells(self, rows: NDArray[np.intp]) -> StepDataset:
-        assert self._cells is not None
-        names = np.asarray(named_rows(self.data.rows), dtype=object)[rows]
-        return self._cells.joined(
-            self._pseudobulks(rows), [str(name) for name in names], n_cells=self.settings.n_cells, seed=self.seed
-        )
+        return self._with_cells(rows, n_cells=self.settings.n_cells)
 
     def _after_training(self) -> None:
         super()._after_training()
@@ -111,31 +82,18 @@ class StreamingModel(AnchoredModel):
 
     def _train_stream(self) -> None:
         """The data stream by itself, since what it is trained on does not move the knowledge stream."""
-        assert self.module.stream is not None
+        stream = self.module.stream
+        assert stream is not None
         rows = np.flatnonzero(self._members.trains.any(axis=1))
-        kwargs = dict(self._run_of_stream)
-        datamodule = ConditionDataModule(
-            self._with_cells(rows),
-            batch_size=STREAM_CONDITIONS,
-            seed=self.seed,
-            num_workers=kwargs.pop("num_workers", 0),
-        )
         n_steps = -(-len(rows) // STREAM_CONDITIONS)
-        n_epochs = -(-STREAM_STEPS // n_steps)
-        self.module.stream.n_steps = n_steps * n_epochs
-        history, is_trained = self.history, self.is_trained_
-        fit(
-            self,
-            StreamModule(self.module.stream, self._encode),
-            datamodule,
-            max_epochs=n_epochs,
-            seed=self.seed,
-            **kwargs,
+        stream.n_steps = n_steps * -(-STREAM_STEPS // n_steps)
+        self._train_stage(
+            "cells",
+            StreamModule(stream, self._encode),
+            self._with_cells(rows, n_cells=self.settings.n_cells),
+            n_steps=STREAM_STEPS,
+            batch_size=STREAM_CONDITIONS,
         )
-        of_cells = {f"cells_{name}": table.add_prefix("cells_") for name, table in self.history.items()}
-        self.history_ = history | of_cells
-        self.is_trained_ = is_trained
-        self.module.eval()
 
     def _encode(self, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Encoded genes of the conditions of a batch, and of the unperturbed cell, for the members that predict."""

@@ -53,9 +53,11 @@ def simulate(preset: str = "default", *, seed: int = 0, **settings: Any) -> AnnD
     preset
         ``"default"`` (600 genes, 40 singles, 60 doubles, 10,600 cells), ``"null"`` (no effect),
         ``"additive_only"`` (doubles are exact sums), ``"sys_only"`` (one common effect), ``"unpredictable"`` (effects
-        unrelated to graph and modules), ``"two_cell_types"``, ``"tiny"`` (80 genes, 12 conditions).
+        unrelated to graph and modules), ``"two_cell_types"``, ``"programs"`` (modules vary between cells, and
+        perturbations change which of them go together; 16,500 cells), ``"tiny"`` (80 genes, 12 conditions).
     seed
-        Same seed and settings, same cells. Graph, effects, pairs and cells have streams of their own.
+        Same seed and settings, same cells. Graph, effects, pairs, cells and the activity of modules have streams of
+        their own.
     **settings
         Fields of :class:`SimulationSettings`; they win over the preset.
 
@@ -65,13 +67,17 @@ def simulate(preset: str = "default", *, seed: int = 0, **settings: Any) -> AnnD
         ``X`` log1p of counts per 10,000 (float32 CSR); ``layers["counts"]`` (int32 CSR); ``obs``: ``perturbation``
         (canonical label, ``"control"``), ``batch``, ``cell_type`` (if several), ``guide_efficacy`` (one factor per cell
         on its whole effect; 0 in controls and in cells whose guides failed), ``cell_state`` (first programme),
-        ``n_counts``; ``var``: ``module``, ``perturbable``. ``uns["scperturb_modules"]["simulation"]`` holds the truth:
+        ``n_counts``; ``var``: ``module``, ``perturbable``, ``module_loading`` (with ``module_sd > 0``).
+        ``uns["scperturb_modules"]["simulation"]`` holds the truth:
 
         - ``log_rate`` and ``delta_true``, (rows, genes) float64: planted change of the log rate, and the change of mean
           log1p CP10k that infinitely many cells would show; ``rows`` and ``genes`` name both (see
           :func:`simulated_truth`); ``rows`` are sorted as in a pseudobulk.
         - ``pairs``: table of ``first``, ``second``, ``gi_class``, ``c1``, ``c2`` per double;
           ``mediators``: table of three genes per perturbed gene.
+        - ``program_correlation`` (rows, K, K) and ``program_correlation_control`` (K, K), float64, with
+          ``module_sd > 0``: planted correlation of the activities of the K modules, in the order of their numbers, in
+          cells whose guide works and in all others.
         - ``graph``, ``graph_partial`` (30 % of genes absent), ``graph_decoy`` (labels permuted): tables of ``source``,
           ``target``, ``weight``, each undirected edge once.
         - ``settings``, ``preset``, ``seed``; ``noise_floor`` and ``effect_size``: mean over rows of the L2 norm of the
@@ -97,6 +103,19 @@ def simulate(preset: str = "default", *, seed: int = 0, **settings: Any) -> AnnD
     thresholds but one. Synergy is called above a magnitude ``sqrt(c1**2 + c2**2)`` of 1.15 on measured screens, because
     the noise of the singles shrinks the coefficients; without noise an additive pair has the magnitude sqrt(2), so use
     1.5 there. The systematic effect, which a double has once and the sum of its singles twice, shrinks them a little.
+
+    **Programs.** With ``module_sd > 0`` the log rate of a gene gets ``loading * u``: u is the activity of its module in
+    the cell, normal with variance 1. With ``rewiring > 0`` a few disjoint pairs of modules correlate at 0.5 in
+    controls; the perturbation of a gene uncouples one of these pairs and couples two others, positively or negatively.
+    Its module decides which pairs, the gene itself how strongly (0.5 times 0.6-1.4 times ``rewiring``). A double has
+    the sum of both changes; the result is made a valid correlation matrix (negative eigenvalues become 0, then the
+    diagonal 1). The change is all or nothing: full in cells whose guide works, whatever its efficacy, and none in the
+    others.
+
+    Measured correlations are lower than planted ones, by about 1 / (K - 1) if modules have equal size, since the
+    activities of all modules share the total of a cell; failed guides and noise shrink their changes. ``delta_true``
+    takes the total as lognormal over activities, which adds an error of about 0.001 per gene at ``module_sd=0.5`` and
+    of 0.01-0.02 at 1.2.
 
     The scale is chosen such that the plain baselines order themselves as on the screen of Norman et al.: adding the
     two singles beats the mean double clearly, and the mean double beats no change.

@@ -50,9 +50,9 @@ class Programs:
     def log_share_moments(self, shares: np.ndarray, correlation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N, 1) mean and (N, G) standard deviation of what the activities add to the log of a gene's share.
 
-        shares (N, G) where all activities are 0. The log share gets ``loading * u - D``: D is the change of the log of
-        the sum of all rates. It is taken as normal, with the exact mean of its exponential; its covariance with u is
-        that of its derivatives at mean rates (Stein's lemma).
+        shares (N, G) where all activities are 0. The log share gets ``loading * u - D``, with D the log of the sum of
+        all rates, and is taken as normal: the mean of ``exp(D)`` is exact, and the slopes of D in u are those at mean
+        rates.
         """
         rates = shares * np.exp(self.loading**2 / 2)
         total = rates.sum(axis=1, keepdims=True)
@@ -100,9 +100,9 @@ def nearest_correlation(matrix: np.ndarray) -> np.ndarray:
     value, vector = np.linalg.eigh(matrix)
     if value[0] >= 0:
         return matrix
-    valid = (vector * np.maximum(value, 0.0)) @ vector.T
-    scale = 1 / np.sqrt(np.diagonal(valid))
-    return valid * scale * scale[:, None]
+    half = vector * np.sqrt(np.maximum(value, 0.0))
+    half /= np.linalg.norm(half, axis=1, keepdims=True)
+    return half @ half.T
 
 
 def _root(correlation: np.ndarray) -> np.ndarray:

@@ -42,11 +42,11 @@ class SimulationSettings:
     module_sizes
         ``"equal"``, or ``"unequal"``: shares of a Dirichlet(2) distribution, each at least 3 % of the genes.
     module_sd
-        Standard deviation between cells of the log rate of a gene that follows its module with the mean loading;
-        loadings are 0.6-1.4 times as large, and at 0 modules have no activity of their own in single cells.
+        Standard deviation between cells of the activity of each module, in log-rate units; genes follow it with
+        loadings of 0.6-1.4 times this value, and at 0 modules do not vary as such.
     rewiring
-        How strongly (0-1) perturbations change which modules are active together; at 0 all modules are independent in
-        all cells.
+        How strongly (0-1) perturbations change which modules go together; at 0 all modules are independent in all
+        cells.
     n_cell_types
         Cell types (``obs["cell_type"]`` exists for 2 or more).
     effect_scale
@@ -178,7 +178,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "unpredictable": {"prior_strength": 0.0, "gi": "random"},
         "two_cell_types": {"n_cell_types": 2, "n_cells": 60, "n_controls": 300},
         # gene programs can be found from how cells vary, and perturbations change how programs go together
-        "programs": {"module_sd": 0.5, "rewiring": 1.0, "n_cells": 150, "n_controls": 1500},
+        "programs": {
+            "module_sd": 0.5,
+            "rewiring": 1.0,
+            # under larger effects, cells with and without a working guide make modules correlate by themselves
+            "effect_scale": 1.0,
+            "n_cells": 150,
+            "n_controls": 1500,
+        },
         # 12 conditions, for tests and examples
         "tiny": {"n_genes": 80, "n_perturbable": 6, "n_pairs": 6, "n_cells": 60, "n_controls": 200, "n_modules": 4},
     }

@@ -1,3 +1,4 @@
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,6 +66,42 @@ def test_a_model_is_read_by_its_history(history):
     model.history = None
     with pytest.raises(NotTrainedError, match="Call model.train"):
         training_history(model)
+
+
+TERMS = [
+    f"{stage}_{term}_train" for stage in ("autoencoder", "flow") for term in ("loss", "mean", "correlation", "gate")
+]
+
+
+def test_any_metrics_are_lines_of_their_own(history, two_axes):
+    wanted, _ = two_axes
+    ax = training_history(history, ["gate", "validation_loss", "gate"], ax=wanted)
+    assert lines(ax) == {
+        "gate": [[0, 0.0], [1, 0.1], [2, 0.2], [3, 0.3]],
+        "validation_loss": [[0, 5.0], [2, 2.0], [3, 3.0]],
+    }
+    assert ax.get_ylabel() == "Value" and ax.get_yscale() == "linear"
+    assert list(lines(training_history(history, "gate"))) == ["gate"]
+    assert training_history(as_history(kl=[50.0, 1.0]), "kl").get_yscale() == "log"
+
+
+def test_many_metrics_are_told_apart(assert_readable):
+    history = as_history(**{name: np.arange(3) + i for i, name in enumerate(TERMS)})
+    ax = training_history(history, TERMS)
+    assert len({(line.get_color(), line.get_linestyle()) for line in ax.get_lines()}) == len(TERMS)
+    assert_readable(ax)
+
+
+def test_metrics_that_cannot_be_drawn_are_named(history):
+    with pytest.raises(MissingKeyError, match=r"history\['kl'\] does not exist; history has 'train_loss'"):
+        training_history(history, ["gate", "kl"])
+    with pytest.raises(ValueError, match="metrics is empty; name some of 'train_loss'"):
+        training_history(history, [])
+    with pytest.raises(ValueError, match=r"history\['kl'\] holds no finite value"):
+        training_history(as_history(kl=[np.nan]), "kl")
+    with pytest.raises(MissingKeyError, match=r"name metrics=\[...\] of these"):
+        training_history(as_history(kl=[1.0]))
+    assert not plt.get_fignums()
 
 
 def test_what_is_missing_is_named():

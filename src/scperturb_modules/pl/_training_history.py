@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from scperturb_modules._errors import NotTrainedError, require_key
+from scperturb_modules._errors import NotTrainedError, name_some, require_key
 from scperturb_modules.pl import _style
 
 if TYPE_CHECKING:
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 
 TRAIN, VALIDATION = "train_loss", "validation_loss"
 
+_DASHES = ("-", "--", ":", "-.")
+
 _SPREAD = 10.0
-"""Losses that spread by more than this factor are shown on a logarithmic axis."""
+"""Values that spread by more than this factor are shown on a logarithmic axis."""
 
 
 class Trained(Protocol):
@@ -27,8 +30,10 @@ class Trained(Protocol):
     def history(self) -> Mapping[str, pd.DataFrame] | None: ...
 
 
-def training_history(history: Mapping[str, pd.DataFrame] | Trained, *, ax: Axes | None = None) -> Axes:
-    """Draw the training loss and the loss on held-out conditions against the epoch.
+def training_history(
+    history: Mapping[str, pd.DataFrame] | Trained, metrics: str | Sequence[str] | None = None, *, ax: Axes | None = None
+) -> Axes:
+    """Draw the training loss and the loss on held-out conditions against the epoch, or any metrics of the history.
 
     A dashed line marks the best epoch: the one with the lowest held-out loss. Where the held-out loss rises while the
     training loss still falls, the model learns its training conditions by heart.
@@ -36,10 +41,13 @@ def training_history(history: Mapping[str, pd.DataFrame] | Trained, *, ax: Axes 
     Parameters
     ----------
     history
-        A trained model, or its ``history``: per metric a table of one column, indexed by epoch. ``train_loss`` and
-        ``validation_loss`` are drawn, what else it holds is not. Without ``validation_loss`` no best epoch is marked.
+        A trained model, or its ``history``: per metric a table of one column, indexed by epoch.
+    metrics
+        Names in the history, for example the terms of a loss; each is a line, and no best epoch is marked. None:
+        ``train_loss`` and, where it is there, ``validation_loss``.
     ax
-        Where to draw; None makes a figure. The loss axis is logarithmic where losses spread more than tenfold.
+        Where to draw; None makes a figure. The axis is logarithmic where values are positive and spread more than
+        tenfold.
 
     Returns
     -------
@@ -51,9 +59,9 @@ def training_history(history: Mapping[str, pd.DataFrame] | Trained, *, ax: Axes 
     NotTrainedError
         The model has no history yet.
     MissingKeyError
-        There is no ``train_loss``.
+        There is no ``train_loss``, or no such metric.
     ValueError
-        ``train_loss`` holds no finite value.
+        ``train_loss`` or a metric holds no finite value, or ``metrics`` is empty.
 
     Examples
     --------
@@ -65,27 +73,52 @@ def training_history(history: Mapping[str, pd.DataFrame] | Trained, *, ax: Axes 
     """
     from matplotlib.ticker import MaxNLocator
 
-    metrics = _metrics(history)
-    require_key(TRAIN, metrics, "history", mend="Train with model.train(); its plan logs train_loss at each epoch.")
-    train = _series(metrics[TRAIN])
-    if train.empty:
-        raise ValueError(f"history[{TRAIN!r}] holds no finite value; the training failed from the first epoch")
-    held_out = _series(metrics[VALIDATION]) if VALIDATION in metrics else train.iloc[:0]
+    found = _wanted(_metrics(history), metrics)
     ax = _style.axes_or_new(ax, width=6.0, height=4.0)
-    handles = [_line(ax, train, "training conditions", _style.PALETTE[0])]
-    if len(held_out):
+    handles = _losses(ax, found) if metrics is None else _lines(ax, found)
+    values = pd.concat(list(found.values()))
+    if values.min() > 0 and values.max() > _SPREAD * values.min():
+        _style.log_scale(ax, "y")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.set(xlabel="Epoch", ylabel="Loss\nlower is better" if metrics is None else "Value")
+    _style.head(ax, handles, [])
+    _style.quiet(ax)
+    return ax
+
+
+def _wanted(recorded: Mapping[str, pd.DataFrame], metrics: str | Sequence[str] | None) -> dict[str, pd.Series]:
+    """The values of each metric to draw; of those that are asked for none may be without a number."""
+    names = [TRAIN] if metrics is None else [metrics] if isinstance(metrics, str) else list(dict.fromkeys(metrics))
+    if not names:
+        raise ValueError(f"metrics is empty; name some of {name_some(recorded, most=12)}")
+    mend = "Train with model.train(), whose plan logs train_loss at each epoch, or name metrics=[...] of these."
+    for name in names:
+        require_key(name, recorded, "history", mend=mend if metrics is None else "")
+    found = {name: _series(recorded[name]) for name in names}
+    empty = [name for name, values in found.items() if values.empty]
+    if empty:
+        raise ValueError(f"history[{empty[0]!r}] holds no finite value; the training failed from the first epoch")
+    if metrics is None and VALIDATION in recorded:
+        found[VALIDATION] = _series(recorded[VALIDATION])
+    return found
+
+
+def _losses(ax: Axes, found: Mapping[str, pd.Series]) -> list[Any]:
+    """Both losses and the best epoch; returns the entries of a legend."""
+    handles = [_line(ax, found[TRAIN], "training conditions", _style.PALETTE[0])]
+    held_out = found.get(VALIDATION)
+    if held_out is not None and len(held_out):
         handles.append(_line(ax, held_out, "held-out conditions", _style.PALETTE[1]))
         best = int(held_out.index[int(np.argmin(held_out))])
         ax.plot(best, held_out[best], marker="o", color=_style.PALETTE[1], ms=6)
         handles.append(ax.axvline(best, color="black", lw=1, ls="--", zorder=1, label=f"best epoch: {best}"))
-    losses = pd.concat([train, held_out])
-    if losses.min() > 0 and losses.max() > _SPREAD * losses.min():
-        _style.log_scale(ax, "y")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    ax.set(xlabel="Epoch", ylabel="Loss\nlower is better")
-    _style.legend_above(ax, handles)
-    _style.quiet(ax)
-    return ax
+    return handles
+
+
+def _lines(ax: Axes, found: Mapping[str, pd.Series]) -> list[Any]:
+    """A line per metric, told apart by colour, then by dashes."""
+    looks = itertools.cycle((color, dash) for dash in _DASHES for color in _style.PALETTE)
+    return [_line(ax, found[name], name, color, style=dash) for name, (color, dash) in zip(found, looks, strict=False)]
 
 
 def _metrics(history: Mapping[str, pd.DataFrame] | Trained) -> Mapping[str, pd.DataFrame]:
@@ -103,7 +136,7 @@ def _series(table: pd.DataFrame) -> pd.Series:
     return values[np.isfinite(values)]
 
 
-def _line(ax: Axes, losses: pd.Series, label: str, color: str) -> Any:
+def _line(ax: Axes, values: pd.Series, label: str, color: str, *, style: str = "-") -> Any:
     # one epoch alone makes no line
-    marker = "o" if len(losses) == 1 else None
-    return ax.plot(losses.index, losses, color=color, lw=1.6, marker=marker, label=label)[0]
+    marker = "o" if len(values) == 1 else None
+    return ax.plot(values.index, values, color=color, lw=1.6, ls=style, marker=marker, label=label)[0]

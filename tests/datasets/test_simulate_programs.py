@@ -9,7 +9,9 @@ import pytest
 from scperturb_modules import datasets
 from scperturb_modules._errors import DataError
 from scperturb_modules._keys import ROOT, SIMULATION
-from scperturb_modules.datasets._simulate_programs import Programs, nearest_correlation
+from scperturb_modules.datasets._simulate_cells import ExpectedExpression, draw_rate_model
+from scperturb_modules.datasets._simulate_graph import draw_graph
+from scperturb_modules.datasets._simulate_programs import draw_programs, nearest_correlation
 
 FEW_CELLS = {"n_cells": 2, "n_controls": 4}
 NO_EFFECT = {"effect_scale": 0.0, "sys": 0.0, "own_effect": 0.0}
@@ -209,19 +211,23 @@ def test_delta_true_is_the_mean_of_many_cells(settings):
     assert np.abs(z_scores).max() < 5
 
 
-def test_moments_of_a_log_share():
-    """Against 100,000 draws of the activities."""
+def test_expectation_over_activities_is_that_of_many_draws():
+    """Without noise of counting: what is tabulated over shares, averaged over 40,000 draws of the activities."""
+    settings = datasets.SimulationSettings(
+        n_genes=80, n_perturbable=6, n_pairs=0, n_modules=4, n_batches=1, programme_sd=0.0, module_sd=0.5, rewiring=1.0
+    )
     rng = np.random.default_rng(0)
-    module = np.arange(30) % 3
-    control = np.array([[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1]])
-    programs = Programs(0.5 * rng.uniform(0.6, 1.4, 30), module, control, np.zeros((0, 3, 3)))
-    shares = rng.dirichlet(np.full(30, 0.5))
-    correlation = np.array([[1, -0.4, 0.3], [-0.4, 1, 0], [0.3, 0, 1]])
-    shift = programs.shift(correlation, np.ones(100_000, dtype=bool), rng.normal(size=(100_000, 3)))
-    drawn = shift - np.log(np.exp(shift) @ shares)[:, None]
-    mean, sd = programs.log_share_moments(shares[None], correlation)
-    np.testing.assert_allclose(mean[0, 0], drawn.mean(axis=0), atol=0.01)
-    np.testing.assert_allclose(sd[0], drawn.std(axis=0), atol=0.03)
+    graph = draw_graph(settings, rng)
+    programs = draw_programs(settings, graph, rng)
+    rates = draw_rate_model(settings, graph.targets, programs, rng)
+    expected = ExpectedExpression(settings, rates)
+    normal = rng.normal(size=(40_000, 4))
+    nothing, effect, correlation = np.zeros(80), rng.normal(size=80), programs.correlation([0])
+    for add, matrix in ((nothing, programs.control), (effect, correlation)):
+        shift = programs.shift(matrix, np.ones(40_000, dtype=bool), normal) + add
+        shares = rates.shares(0, np.zeros(40_000, dtype=int), np.zeros((40_000, 2)), shift)
+        drawn = expected._of_share(np.log(shares)).mean(axis=0)
+        np.testing.assert_allclose(expected._mean(0, 1.0, add, matrix), drawn, atol=0.012)
 
 
 def test_no_effect_of_modules_alone():

@@ -159,7 +159,7 @@ def test_the_gradient_of_the_plan_is_that_of_finite_differences():
 def test_partners_are_drawn_by_the_plan():
     x0, x1 = torch.randn(6, 2), torch.randn(5, 2)
     cost = torch.cdist(x0, x1).square()
-    plan = slow_sinkhorn(cost / cost.mean(), 0.2, 50).exp() * 6
+    plan = slow_sinkhorn(cost / cost.mean(), 0.2, 20).exp() * 6
     drawn = couple(x0.expand(20_000, -1, -1), x1.expand(20_000, -1, -1), eps=0.2)
     share = torch.nn.functional.one_hot(drawn, 5).double().mean(dim=0)
     assert ((share - plan).abs() < 4 * (plan * (1 - plan) / 20_000).sqrt() + 1e-12).all()
@@ -181,3 +181,9 @@ def test_entropy_of_a_twentieth_of_the_mean_cost_leaves_few_partners_and_all_of_
     log_plans = [log_sinkhorn(cost, share * cost.mean().item()) for share in (0.05, 1)]
     few, many = (torch.exp(-(p.softmax(-1) * p.log_softmax(-1)).sum(dim=-1)).mean().item() for p in log_plans)
     assert 8 < few < 14 and many > 60
+
+
+def test_partners_have_the_mean_of_their_set_where_shares_of_clusters_differ():
+    x0, x1 = (torch.randn(16, 64, 10) + 4 * (torch.rand(16, 64, 1) < share) for share in (0.5, 0.3))
+    drawn = [x1.take_along_dim(couple(x0, x1, n_iter=n)[..., None], dim=1).mean() - x1.mean() for n in (20, 500)]
+    assert abs(drawn[0]) > 0.1 > 0.03 > abs(drawn[1])

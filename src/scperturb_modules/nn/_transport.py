@@ -12,6 +12,9 @@ from scperturb_modules.nn._losses import at_least_float32
 STRETCH = 20
 """Iterations of Sinkhorn between two looks at whether they are done, and whether numbers are still in range."""
 
+MISPLACED = 0.01
+"""Largest share of mass that partners are drawn with in the wrong place: their mean is off by as much."""
+
 
 def energy_distance(x: Tensor, y: Tensor, *, unbiased: bool = False) -> Tensor:
     """Energy distance between two sets of cells: ``2 E|x - y| - E|x - x'| - E|y - y'|``, Euclidean.
@@ -110,7 +113,7 @@ def log_sinkhorn(
 
 
 def couple(
-    x0: Tensor, x1: Tensor, *, eps: float = 0.05, n_iter: int = 50, generator: torch.Generator | None = None
+    x0: Tensor, x1: Tensor, *, eps: float = 0.05, n_iter: int = 500, generator: torch.Generator | None = None
 ) -> Tensor:
     """For each cell of one set a cell of the other, drawn by the entropic transport plan between them.
 
@@ -122,7 +125,8 @@ def couple(
         Entropy, in units of the mean cost: 0.05 leaves about ten likely partners among 64 cells in 50 dimensions, 1
         nearly all.
     n_iter
-        Iterations of :func:`log_sinkhorn`.
+        Most iterations of :func:`log_sinkhorn`, which ends when 1 % of the mass would still move: after 20 for most
+        cells, some hundreds for clusters of which the sets have different shares.
     generator
         Random numbers; of the device of the cells.
 
@@ -143,7 +147,7 @@ def couple(
     with torch.no_grad():
         cost = _distances(at_least_float32(x0), at_least_float32(x1)).square()
         cost = cost / cost.mean(dim=(-2, -1), keepdim=True).clamp(min=torch.finfo(cost.dtype).tiny)
-        plan = log_sinkhorn(cost, eps, n_iter=n_iter).softmax(dim=-1)
+        plan = log_sinkhorn(cost, eps, n_iter=n_iter, tol=MISPLACED).softmax(dim=-1)
         return torch.multinomial(plan.flatten(end_dim=-2), 1, generator=generator).reshape(plan.shape[:-1])
 
 

@@ -11,6 +11,7 @@ from scvi.model.base import BaseModelClass
 from scperturb_modules import _keys as keys
 from scperturb_modules._errors import name_some
 from scperturb_modules.baselines import Anchor, TrainingData
+from scperturb_modules.dataloaders import ConditionDataModule
 from scperturb_modules.models._answers import AnsweringModel
 from scperturb_modules.models._folder import load_model, save_model
 from scperturb_modules.models._results import NetworkAnswer
@@ -229,9 +230,7 @@ class PerturbationModel(AnsweringModel, BaseModelClass):
         A second call goes on from the weights of the first.
         """
         self.is_trained_ = False
-        self.fit_result = fit(
-            self,
-            self.module,
+        self._fit(
             self._datamodule(batch_size=batch_size, num_workers=num_workers),
             max_epochs=max_epochs,
             patience=patience,
@@ -242,7 +241,6 @@ class PerturbationModel(AnsweringModel, BaseModelClass):
             strategy=strategy,
             precision=precision,
             progress=progress,
-            seed=self.seed,
             resume_from=resume_from,
             save_resume_point=save_resume_point,
             every_n_steps=every_n_steps,
@@ -251,6 +249,10 @@ class PerturbationModel(AnsweringModel, BaseModelClass):
         self.module.eval()
         self._after_training()
         self.is_trained_ = True
+
+    def _fit(self, datamodule: ConditionDataModule, **kwargs: Any) -> None:
+        """Train the module; arguments are those of :func:`scperturb_modules.train.fit`."""
+        self.fit_result = fit(self, self.module, datamodule, seed=self.seed, **kwargs)
 
     def view_anndata_setup(self, adata: AnnData | MuData | None = None, hide_state_registries: bool = False) -> None:
         """Print how the cells, or another object of the class, are set up."""

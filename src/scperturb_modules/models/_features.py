@@ -40,12 +40,16 @@ def n_directions(size: NDArray, most: int) -> int:
     return min(most, int(np.count_nonzero(size > 1e-9 * max(size[0], 1e-30))))
 
 
-def response_basis(data: TrainingData, arrays: Arrays, rank: int) -> torch.Tensor:
-    """(G, rank) patterns in which a gene's part of the anchor is read: of measured parts, or of changes without any."""
+def responses_of_genes(data: TrainingData, arrays: Arrays) -> NDArray[np.float64]:
+    """(n, G) what genes do alone: measured parts of the anchor, or changes without any."""
     measured = arrays["measured_part"][arrays["measured"] > 0].astype(np.float64)
     singles = data.delta[data.order == 1]
-    responses = measured if len(measured) > len(singles) else singles if len(singles) else data.delta
-    return as_float(scaled_patterns(responses, None, rank))
+    return measured if len(measured) > len(singles) else singles if len(singles) else data.delta
+
+
+def response_basis(data: TrainingData, arrays: Arrays, rank: int) -> torch.Tensor:
+    """(G, rank) patterns in which a gene's part of the anchor is read."""
+    return as_float(scaled_patterns(responses_of_genes(data, arrays), None, rank))
 
 
 def residual_basis(arrays: Arrays, members: Members, rank: int) -> torch.Tensor:

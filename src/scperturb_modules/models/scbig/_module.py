@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from scperturb_modules.models._anchored_module import AnchoredModule, Answer, Rows
 from scperturb_modules.models._condition_tokens import N_PRODUCTS, ConditionTokens
 from scperturb_modules.models._node_features import NodeFeatures
+from scperturb_modules.models.scbig._generator import CellGenerator, GeneratorShape
 from scperturb_modules.models.scbig._settings import ScbigSettings
 from scperturb_modules.nn import LowRankHead, MaskedEncoderLayer, MemberLinear, MemberTable
 
@@ -37,6 +38,8 @@ class ScbigShape:
         (G,) mean of each gene in training controls, log1p CP10k.
     scale
         Mean square of the training changes: the unit of the loss.
+    generator
+        What is learned of single cells; None: nothing is.
     """
 
     program: Tensor
@@ -47,6 +50,7 @@ class ScbigShape:
     residual_basis: Tensor
     control: Tensor
     scale: float
+    generator: GeneratorShape | None = None
 
 
 class ScbigModule(AnchoredModule):
@@ -57,7 +61,7 @@ class ScbigModule(AnchoredModule):
     """
 
     PER_MEMBER_BUFFERS = frozenset({"known", "basis"})
-    SHARED = frozenset({"cells"})
+    SHARED = frozenset({"generator"})
 
     program: Tensor
     gene_of: Tensor
@@ -82,7 +86,7 @@ class ScbigModule(AnchoredModule):
         self.register_buffer("program", shape.program)
         self.register_buffer("gene_of", shape.gene_of)
         self.register_buffer("control", shape.control)
-        self.cells: nn.Module | None = None
+        self.generator = None if shape.generator is None else CellGenerator(shape.generator, settings)
 
     def respond(self, rows: Rows) -> Answer:
         """Response of B conditions, without the anchor."""
@@ -128,9 +132,8 @@ class ScbigModule(AnchoredModule):
         here = (target >= 0) * rows.present * (1 - rows.measured)
         at = target.clamp(min=0)
         size = (self.of_target[:, None, None, 0] + self.of_target[:, None, None, 1] * self.control[at]) * here
-        return torch.zeros(self.n_members, len(target), len(self.control), dtype=size.dtype, device=size.device).scatter_add(
-            2, at.expand(self.n_members, -1, -1), size
-        )
+        nothing = size.new_zeros(self.n_members, len(target), len(self.control))
+        return nothing.scatter_add(2, at.expand(self.n_members, -1, -1), size)
 
 
 def _damped(x: Tensor) -> Tensor:

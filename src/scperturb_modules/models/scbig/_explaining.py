@@ -187,7 +187,7 @@ class ExplainingModel(GeneratingModel):
             "conditions": np.array(names, dtype=object),
             "programs": np.array(self.programs.names, dtype=object),
             "predicted": np.stack([
-                _correlation(self.programs.activity(self._generated_reference(name, delta)))
+                _correlation(self.programs.activity(self._generated(parse_row_name(name), delta)))
                 for name, delta in zip(names, prediction.layers[keys.DELTA], strict=True)
             ]),
             "observed": np.stack([self._observed_correlation(name) for name in names]),
@@ -220,10 +220,7 @@ class ExplainingModel(GeneratingModel):
         prediction = self.predict([condition], store=False)
         row = parse_row_name(str(prediction.obs_names[0]))
         with torch.no_grad():
-            rows, anchor = self._seen(row)
-            change = anchor[0]
-            if self.settings.mean_of == "programs":
-                change = torch.as_tensor(prediction.layers[keys.DELTA], dtype=torch.float32, device=self.module.device)
+            rows, change = self._seen(row, prediction.layers[keys.DELTA][0])
             network = self._generator.autoencoder
             controls = network.encode(self._generator.reference[rows.context])
             start = controls + self._generator.shift(change, rows.context)[:, None]
@@ -290,8 +287,7 @@ class ExplainingModel(GeneratingModel):
         if self._side.cells is None:
             return missing
         view = screen_of(self._side.cells)
-        setup = setup_of(view)
-        truth = pseudobulk(view, **{k: v for k, v in vars(setup).items()})
+        truth = pseudobulk(view, **vars(setup_of(view)))
         place = truth.obs_names.get_indexer(names)
         delta = pd.DataFrame(truth.layers[keys.DELTA], columns=truth.var_names)[list(self.data.var_names)].to_numpy()
         missing[place >= 0] = self.programs.project(np.asarray(delta[place[place >= 0]], dtype=np.float64))
@@ -316,11 +312,6 @@ class ExplainingModel(GeneratingModel):
         if len(cells) < LEAST_CELLS:
             return np.full((len(self.programs.names),) * 2, np.nan)
         return _correlation(self.programs.activity(cells))
-
-    def _generated_reference(self, name: str, delta: NDArray) -> NDArray[np.float32]:
-        row = parse_row_name(name)
-        code = self.data.contexts.index(row[1])
-        return self._generated(row, delta, self._generator.reference[code].cpu().numpy())
 
     # -- saving ------------------------------------------------------------------------------------------------------
 

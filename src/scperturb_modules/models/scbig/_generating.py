@@ -177,27 +177,31 @@ class GeneratingModel(CellModel):
         return np.stack(moved) if moved else np.empty(cells.shape, dtype=np.float32)
 
     @torch.no_grad()
-    def _generated(self, row: Row, delta: NDArray, cells: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, G) control cells (n, G) of a condition, perturbed; their mean over all controls changes by delta.
+    def _generated(self, row: Row, delta: NDArray, cells: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """(n, G) control cells (n, G) of a condition, perturbed; None: those of the reference.
 
-        A gene that is known nowhere has no flow: cells are moved by delta alone.
+        The mean over the reference changes by delta. A gene that is known nowhere has no flow: cells are moved by delta
+        alone.
         """
-        moved = cells + np.asarray(delta, dtype=np.float32)
+        generator, change = self._generator, np.asarray(delta, dtype=np.float32)
+        reference = generator.reference[self.data.contexts.index(row[1])]
+        n_own = 0 if cells is None else len(cells)
+        own = reference if cells is None else torch.as_tensor(cells, device=reference.device)
         if self._unknown_rows([row])[0]:
-            return moved
-        device, generator = self.module.device, self._generator
-        rows, anchor = self._seen(row)
-        change = anchor[0]
-        if self.settings.mean_of == "programs":
-            change = torch.as_tensor(np.asarray(delta, dtype=np.float32), device=device)[None]
-        own = torch.as_tensor(cells, device=device)[None]
-        start, end = self._flow(rows, change, torch.cat([own, generator.reference[rows.context]], dim=1))
+            return own.cpu().numpy() + change
+        both = reference if cells is None else torch.cat([own, reference])
+        rows, start = self._seen(row, change)
+        begin, end = self._flow(rows, start, both[None])
         if self.settings.decode == "direct":
-            return generator.autoencoder.decode(end)[0, : len(cells)].cpu().numpy()
-        deviation = generator.deviation(start, end)[0]
-        return moved + (deviation[: len(cells)] - deviation[len(cells) :].mean(dim=0)).cpu().numpy()
+            return generator.autoencoder.decode(end)[0, : len(own)].cpu().numpy()
+        deviation = generator.deviation(begin, end)[0]
+        centred = deviation[: len(own)] - deviation[n_own:].mean(dim=0)
+        return (own + centred).cpu().numpy() + change
 
-    def _seen(self, row: Row) -> tuple[Rows, torch.Tensor]:
-        """A condition as the flow met it in training, and its anchor (1, 1, G)."""
+    def _seen(self, row: Row, delta: NDArray) -> tuple[Rows, torch.Tensor]:
+        """A condition as the flow met it in training, and the (1, G) change from which it starts."""
         arrays = self._arrays_of([row], training=row in self.data.index)
-        return self.module.read(self._batch(arrays, np.arange(1)))
+        rows, anchor = self.module.read(self._batch(arrays, np.arange(1)))
+        if self.settings.mean_of == "cells":
+            return rows, anchor[0]
+        return rows, torch.as_tensor(np.asarray(delta, dtype=np.float32), device=anchor.device)[None]

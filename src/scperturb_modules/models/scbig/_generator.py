@@ -104,7 +104,7 @@ class CellGenerator(nn.Module):
     def transport(
         self, start: Tensor, condition: Tensor, *, path: bool = False, differentiable: bool = False
     ) -> Tensor:
-        """(B, n, q) latent states where the flow takes (B, n, q) start; with ``path`` (T + 1, B, n, q), all on the way.
+        """(B, n, q) latent states where the flow takes (B, n, q) start; with ``path`` (T + 1, B, n, q) of the way.
 
         ``differentiable``: by a cheaper solver, as alignment uses it in training.
         """

@@ -75,9 +75,8 @@ def checkpoints(model: Any, job: dict[str, Any]) -> list[tuple[int, Any, dict[st
     return kept
 
 
-def predicted(adata: ad.AnnData, model: Any, asked: Sequence[str], n_controls: int) -> np.ndarray:
+def predicted(controls: ad.AnnData, adata: ad.AnnData, model: Any, asked: Sequence[str]) -> np.ndarray:
     """(conditions, cells, genes)."""
-    controls = adata[adata.obs["is_control"].to_numpy()][:n_controls].copy()
     table = slots(pd.Series(list(asked))).assign(is_control=False)
     latent = model.predict(controls, table, sample_rep="X_pca", condition_id_key="condition")
     back = adata.varm["PCs"].T
@@ -90,16 +89,18 @@ def run(folder: Path) -> None:
     adata, model = prepared(folder, job)
     prepare = clock.read()
     kept = checkpoints(model, job)
+    controls = adata[adata.obs["is_control"].to_numpy()][: job["n_controls"]].copy()
     means = []
     for _, state, _ in kept:
         model.solver.vf_state_inference = state
         clock = Clock()
-        cells = predicted(adata, model, job["predict"], job["n_controls"])
+        cells = predicted(controls, adata, model, job["predict"])
         predict = clock.read()
         means.append(cells.mean(axis=1))
-    names, genes = np.array(job["predict"]), np.array(adata.var_names, dtype=str)
+    kinds = {"names": np.array(job["predict"]), "genes": np.array(adata.var_names, dtype=str)}
     iterations = np.array([number for number, *_ in kept])
-    np.savez(folder / "prediction.npz", names=names, genes=genes, iterations=iterations, mean=means)
+    start = controls.X.mean(axis=0)
+    np.savez(folder / "prediction.npz", **kinds, iterations=iterations, mean=means, controls=start)
     ends = [{"seconds": 0.0, "cpu_seconds": 0.0}, *(clock for *_, clock in kept)]
     passes = [
         {"cells": job["batch_size"] * job["every"], **{key: now[key] - before[key] for key in now}}
@@ -113,7 +114,7 @@ def run(folder: Path) -> None:
         encoder_passes=[],
         training_passes=passes,
         predict=predict,
-        n_predicted=len(names),
+        n_predicted=len(job["predict"]),
     )
 
 

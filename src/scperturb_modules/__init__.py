@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scperturb_modules.models import load
     from scperturb_modules.models.app import APP
     from scperturb_modules.models.biodsnn import BioDSNN
+    from scperturb_modules.models.scbig import SCBIG
 
 __version__ = version("scperturb_modules")
 
@@ -22,11 +23,13 @@ _SUBPACKAGES = ("baselines", "datasets", "metrics", "models", "pl", "pp", "prior
 _FROM = {
     "APP": "scperturb_modules.models.app",
     "BioDSNN": "scperturb_modules.models.biodsnn",
+    "SCBIG": "scperturb_modules.models.scbig",
     "load": "scperturb_modules.models",
 }
 
 __all__ = [
     "APP",
+    "SCBIG",
     "BioDSNN",
     "__version__",
     "baselines",

@@ -53,7 +53,7 @@ def benchmark(
     prior: option.Prior = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A model beside the baselines: app, biodsnn. Repeatable; slower."),
+        typer.Option(metavar="NAME", help="A model beside the baselines: app, biodsnn, scbig. Repeatable; slower."),
     ] = None,
     scheme: Annotated[
         list[Scheme] | None,

@@ -38,7 +38,7 @@ def fit(
     cell_type_key: option.CellTypeKey = None,
     split_key: option.SplitKey = "split",
     prior: option.Prior = None,
-    model: Annotated[str, typer.Option(help="Name of the model: app or biodsnn.")] = "app",
+    model: Annotated[str, typer.Option(help="Name of the model: app, biodsnn or scbig.")] = "app",
     preset: Annotated[Preset, typer.Option(help="tool: with all that helps; paper: as published.")] = Preset.tool,
     members: Annotated[int | None, typer.Option(min=1, help="Members of the ensemble; else what suits.")] = None,
     max_epochs: Annotated[

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MODELS: dict[str, str] = {
     "APP": "scperturb_modules.models.app:APP",
     "BioDSNN": "scperturb_modules.models.biodsnn:BioDSNN",
+    "SCBIG": "scperturb_modules.models.scbig:SCBIG",
 }
 """Name of each model to where its class is, ``module:class``; the class is imported when it is asked for."""
 

@@ -10,6 +10,7 @@ from scperturb_modules.tl._interaction_agreement import interaction_agreement
 from scperturb_modules.tl._interaction_calls import interaction_genes
 from scperturb_modules.tl._interactions import genetic_interactions
 from scperturb_modules.tl._network_quality import network_quality, network_verdict
+from scperturb_modules.tl._program_enrichment import program_enrichment
 
 __all__ = [
     "Benchmark",
@@ -22,5 +23,6 @@ __all__ = [
     "network_quality",
     "network_verdict",
     "plan",
+    "program_enrichment",
     "read_results",
 ]

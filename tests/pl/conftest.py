@@ -84,3 +84,104 @@ def assert_readable():
                 assert not box.overlaps(boxes[j]), f"{texts[i].get_text()!r} overlaps {texts[j].get_text()!r}"
 
     return check
+
+
+SET_NAMES = [
+    "HALLMARK_INTERFERON_ALPHA_RESPONSE",
+    "HALLMARK_OXIDATIVE_PHOSPHORYLATION",
+    "",
+    "regulation of cyclin-dependent protein serine/threonine kinase activity (GO:0000079)",
+    "HALLMARK_E2F_TARGETS",
+]
+
+
+def make_scbig(n_programs=8, *, named=True, n_conditions=6, seed=0):
+    """An AnnData with all that SCBIG stores of gene programs, from random numbers.
+
+    The last condition is not measured; flow paths are those of the first.
+    """
+    from anndata import AnnData
+
+    rng = np.random.default_rng(seed)
+    programs = [f"P{i + 1}" for i in range(n_programs)]
+    conditions = [f"G{i:02d}" if i % 2 else f"G{i:02d}+G{i + 1:02d}" for i in range(n_conditions)]
+    n_genes = np.sort(rng.integers(20, 400, n_programs))[::-1]
+    factor = rng.normal(size=(n_programs, 2)).round()
+    activity = rng.normal(size=(400, 2)) @ factor.T + rng.normal(size=(400, n_programs))
+    control = np.corrcoef(activity.T).reshape(n_programs, n_programs)
+    table = pd.DataFrame({"n_genes": n_genes}, index=programs)
+    table["top_genes"] = [";".join(f"GENE{rng.integers(1, 1000)}" for _ in range(20)) for _ in programs]
+    table["within"], table["z"] = rng.uniform(0.2, 0.6, n_programs), rng.uniform(3, 20, n_programs)
+    table.iloc[-1, -1] = 0.5
+    table["name"] = [SET_NAMES[i % 5] if named else "" for i in range(n_programs)]
+    change = rng.normal(0, 0.6, (n_conditions, n_programs)) * (rng.random((n_conditions, n_programs)) < 0.5)
+    observed = change + rng.normal(0, 0.2, change.shape)
+    observed[-1] = np.nan
+    rows = pd.MultiIndex.from_product([conditions, programs], names=["condition", "program"]).to_frame(index=False)
+    half = rng.uniform(0.2, 0.5, change.size)
+    changes = rows.assign(change=change.ravel(), lower=change.ravel() - half, upper=change.ravel() + half)
+    said = [np.corrcoef((activity + rng.normal(0, 1, activity.shape)).T) for _ in conditions]
+    said = np.reshape(said, (n_conditions, n_programs, n_programs))
+    seen = said + rng.normal(0, 0.05, said.shape)
+    seen = (seen + seen.transpose(0, 2, 1)) / 2
+    seen[-1] = np.nan
+    time = np.linspace(0, 1, 11)
+    cells = rng.normal(size=(300, 2))
+    bend = np.sin(np.pi * time)[:, None] * [0.0, 1.0]
+    moved = cells[:60, None] + time[:, None] * [4.0, 1.0] + bend
+    adata = AnnData(np.zeros((2, int(n_genes.sum())), dtype=np.float32))
+    adata.var["scbig_program"] = np.repeat(programs, n_genes)
+    adata.uns["scperturb_modules"] = {
+        "scbig": {
+            "programs": table,
+            "program_relations": control,
+            "program_changes": changes.assign(observed=observed.ravel()),
+            "program_correlation": {
+                "conditions": np.array(conditions),
+                "programs": np.array(programs),
+                "predicted": said,
+                "observed": seen,
+                "control": control,
+            },
+            "flow_paths": {
+                "condition": conditions[0],
+                "time": time,
+                "position": moved.astype(np.float32),
+                "control": cells.astype(np.float32),
+                "observed": (rng.normal(size=(150, 2)) + [4.0, 1.0]).astype(np.float32),
+            },
+        }
+    }
+    return adata
+
+
+@pytest.fixture
+def scbig():
+    """Eight programs and six perturbations, stored as by a trained SCBIG."""
+    return make_scbig()
+
+
+@pytest.fixture(scope="session")
+def make_stored():
+    """The function behind :func:`scbig`, for other numbers of programs."""
+    return make_scbig
+
+
+@pytest.fixture
+def same_after_file(tmp_path):
+    """Drawing an AnnData again after it was written and read gives the same picture."""
+
+    def check(adata, draw):
+        from anndata import read_h5ad
+
+        pictures = []
+        adata.write_h5ad(tmp_path / "stored.h5ad")
+        for source in (adata, read_h5ad(tmp_path / "stored.h5ad")):
+            plt.close("all")
+            drawn = draw(source)
+            figure = (next(iter(drawn.values())) if isinstance(drawn, dict) else drawn).figure
+            figure.canvas.draw()
+            pictures.append(np.asarray(figure.canvas.buffer_rgba()).copy())
+        np.testing.assert_array_equal(*pictures)
+
+    return check

@@ -54,7 +54,7 @@ def gene_programs(adata: AnnData, *, top: int = 5, ax: Axes | None = None, show:
     Returns
     -------
     dict
-        The axes ``"relations"`` and ``"sizes"``, which share their rows.
+        The axes ``"relations"`` and ``"sizes"``, with the same rows.
 
     Raises
     ------
@@ -94,8 +94,8 @@ def gene_programs(adata: AnnData, *, top: int = 5, ax: Axes | None = None, show:
     text = sum(_programs.inches_of(column, _programs.letters_for(n), **font) + _GAP for column, font in texts)
     side = max(0.28 * n, 2.2) if n <= _programs.MANY else 0.165 * n
     across = min(side, 4.6)
-    layout: dict[str, Any] = {"width_ratios": [across, 0.9], "sharey": True}
-    left, right = _programs.panels(ax, 1, 2, width=across + 1.7 + text, height=side + 1.9, **layout)[0]
+    width, height = across + 1.7 + text, side + 1.9
+    left, right = _programs.panels(ax, 1, 2, width=width, height=height, width_ratios=[across, 0.9])[0]
     _relations(left, relations, list(map(str, table.index)))
     is_pale = _sizes(right, table)
     _write(right, names, genes)
@@ -132,8 +132,9 @@ def _sizes(ax: Axes, table: pd.DataFrame) -> bool:
         look: dict[str, Any] = {"va": "center", "fontsize": _programs.letters_for(len(table))}
         ax.annotate(f"{n_genes:,}", (n_genes, line), (2, 0), textcoords="offset points", **look)
     ax.set_xlim(0, 1.7 * sizes.max())
+    ax.set_ylim(len(table), 0)
     ax.set_xticks([])
-    ax.tick_params(left=False, labelleft=False)
+    ax.set_yticks([])
     ax.spines[["top", "right", "bottom"]].set_visible(False)
     ax.set_xlabel("Genes", fontsize="small")
     return bool(is_pale.any())

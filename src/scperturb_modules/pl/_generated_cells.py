@@ -106,26 +106,26 @@ def generated_cells(
     if real is not None:
         rows_real = _rows(real, setup.perturbation_key, setup.cell_type_key)
         _require_controls(rows_real, setup.control)
-    shown, notes = _chosen(rows_made, conditions, setup.control)
+    shown, note = _chosen(rows_made, conditions, setup.control)
     rng = np.random.default_rng(seed)
-    cells = {row: _cells(row, rows_made, rows_real, setup.control, max_cells, rng) for row in shown}
+    every = {row: _cells(row, rows_made, rows_real, setup.control) for row in shown}
+    cells = {row: {kind: rng.permutation(one)[:max_cells] for kind, one in all_.items()} for row, all_ in every.items()}
     drawn = np.unique(np.concatenate([one[GENERATED] for one in cells.values()]))
     drawn_real = np.unique(np.concatenate([one[kind] for one in cells.values() for kind in (CONTROL, REAL)]))
-    layer = setup.layer
-    made, there, names = places_of(generated, drawn, real, drawn_real, basis=basis, layer=layer)
+    made, there, names = places_of(generated, drawn, real, drawn_real, basis=basis, layer=setup.layer)
     n_columns = min(3, len(shown))
     n_rows = -(-len(shown) // n_columns)
-    grid = _programs.panels(
-        ax, n_rows, n_columns, width=1.9 + 2.5 * n_columns, height=0.8 + 2.8 * n_rows, sharex=True, sharey=True
-    ).ravel()
+    width, height = 1.9 + 2.5 * n_columns, 0.8 + 2.8 * n_rows
+    grid = _programs.panels(ax, n_rows, n_columns, width=width, height=height, sharex=True, sharey=True).ravel()
     axes = dict(zip(shown, grid, strict=False))
     for row, one in axes.items():
-        places = {CONTROL: there[cells[row][CONTROL]], REAL: there[cells[row][REAL]]}
-        _draw(one, places | {GENERATED: made[cells[row][GENERATED]]}, rng)
-        counts = [f"{len(cells[row][kind]):,} {kind}" for kind in (REAL, GENERATED) if len(cells[row][kind])]
-        absent = "" if real is None or len(cells[row][REAL]) else "not measured"
-        _style.head(one, [], [row, ", ".join(filter(None, [*counts, absent])), *(notes if one is grid[0] else [])])
-    _frame(grid, len(shown), n_columns, names, with_real=real is not None)
+        numbers = cells[row]
+        places = {CONTROL: there[numbers[CONTROL]], REAL: there[numbers[REAL]], GENERATED: made[numbers[GENERATED]]}
+        _draw(one, places, rng)
+        title = _style.wrapped(row, _style.inches_across(one), letter=0.086)
+        _style.write_above(one, [title, _counts(numbers, every[row], with_real=real is not None)])
+    _frame(grid, len(shown), n_columns, names)
+    _legend(grid[n_columns - 1], note, with_real=real is not None)
     _programs.finish(show)
     return axes
 
@@ -161,26 +161,31 @@ def _require_controls(rows: NDArray[np.object_], control: str) -> None:
         )
 
 
-def _chosen(
-    rows: NDArray[np.object_], conditions: str | Sequence[str] | None, control: str
-) -> tuple[list[str], list[str]]:
+def _chosen(rows: NDArray[np.object_], conditions: str | Sequence[str] | None, control: str) -> tuple[list[str], str]:
     """The rows to draw, and what the figure says of those left out."""
     made = [row for row in pd.unique(rows) if parse_row_name(row)[0] != control]
     if conditions is not None:
-        return resolve_rows(conditions, pd.Index(made), "generated"), []
+        return resolve_rows(conditions, pd.Index(made), "generated"), ""
     if not made:
         raise DataError("generated holds no perturbed cell; make some by model.predict_cells([...]).")
-    return made[:MOST_PANELS], [f"first {MOST_PANELS} of {len(made):,}"] if len(made) > MOST_PANELS else []
+    return made[:MOST_PANELS], f"{MOST_PANELS} of {len(made):,}\nconditions" if len(made) > MOST_PANELS else ""
 
 
-def _cells(
-    row: str, made: NDArray[np.object_], there: NDArray[np.object_], control: str, most: int, rng: np.random.Generator
-) -> dict[str, Index]:
-    """Numbers of the cells of each kind, at most so many of each; controls are those of the same context."""
+def _cells(row: str, made: NDArray[np.object_], there: NDArray[np.object_], control: str) -> dict[str, Index]:
+    """Numbers of the cells of each kind; controls are those of the same context."""
     of_control = row_name(control, parse_row_name(row)[1])
-    found = {CONTROL: there == of_control, REAL: there == row, GENERATED: made == row}
-    numbers = {kind: np.flatnonzero(mask) for kind, mask in found.items()}
-    return {kind: rng.permutation(cells)[:most] for kind, cells in numbers.items()}
+    masks = {CONTROL: there == of_control, REAL: there == row, GENERATED: made == row}
+    return {kind: np.flatnonzero(mask) for kind, mask in masks.items()}
+
+
+def _counts(drawn: dict[str, Index], every: dict[str, Index], *, with_real: bool) -> str:
+    """How many cells of a panel are drawn, and of how many."""
+    texts = ["not measured"] if with_real and not len(every[REAL]) else []
+    for kind in (REAL, GENERATED):
+        n, n_all = len(drawn[kind]), len(every[kind])
+        if n_all:
+            texts.append(f"{n:,} {kind}" if n == n_all else f"{n:,} of {n_all:,} {kind}")
+    return ", ".join(texts)
 
 
 def _draw(ax: Axes, places: dict[str, Array], rng: np.random.Generator) -> None:
@@ -198,10 +203,8 @@ def _draw(ax: Axes, places: dict[str, Array], rng: np.random.Generator) -> None:
             ax.scatter(*places[kind].mean(axis=0), color=COLORS[kind], **cross)
 
 
-def _frame(grid: NDArray[np.object_], n: int, n_columns: int, names: tuple[str, str], *, with_real: bool) -> None:
-    """Names of axes at the edges, and a legend right of the first line of panels."""
-    from matplotlib.lines import Line2D
-
+def _frame(grid: NDArray[np.object_], n: int, n_columns: int, names: tuple[str, str]) -> None:
+    """Names of axes at the edges; places without a panel stay empty."""
     for place, ax in enumerate(grid):
         if place >= n:
             ax.axis("off")
@@ -213,9 +216,15 @@ def _frame(grid: NDArray[np.object_], n: int, n_columns: int, names: tuple[str, 
             ax.set_xlabel(names[0], fontsize="small")
         if place % n_columns == 0:
             ax.set_ylabel(names[1], fontsize="small")
+
+
+def _legend(ax: Axes, title: str, *, with_real: bool) -> None:
+    """Right of the first line of panels."""
+    from matplotlib.lines import Line2D
+
     kinds = COLORS if with_real else {GENERATED: COLORS[GENERATED]}
     handles = [Line2D([], [], ls="none", marker="o", ms=5, color=color, label=kind) for kind, color in kinds.items()]
     cross: dict[str, Any] = {"ls": "none", "marker": "X", "ms": 8, "color": "white", "markeredgecolor": "black"}
     handles.append(Line2D([], [], label="mean", **cross))
-    look: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0), "frameon": False, "fontsize": "small"}
-    grid[n_columns - 1].legend(handles=handles, handletextpad=0.3, **look)
+    look: dict[str, Any] = {"fontsize": "small", "title_fontsize": "small", "alignment": "left", "handletextpad": 0.3}
+    ax.legend(handles=handles, title=title, loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, **look)

@@ -98,12 +98,12 @@ def program_activity(
     body = max((0.26 if len(names) <= _programs.MANY else 0.15) * len(names), 2.2)
     width = 1.3 + n_panels * (body + 0.1) + _programs.inches_of(change.index, _programs.letters_for(len(change)))
     height = 1.9 + 0.17 * max(len(change), 4) + _programs.inches_of(names, size)
-    axes = _programs.panels(ax, 1, n_panels, width=width, height=height, sharey=True)[0]
+    axes = _programs.panels(ax, 1, n_panels, width=width, height=height)[0]
     _draw(axes, values, names)
     facts = [_agreement(change, observed) if is_measured else "", *notes]
     _style.head(axes[0], [], ["Program activity", *facts, "predicted"])
     if is_measured:
-        _style.head(axes[1], [], ["", "observed"])
+        _style.write_above(axes[1], ["", "observed"])
     _programs.finish(show)
     return dict(zip(("predicted", "observed"), axes, strict=False))
 
@@ -142,10 +142,10 @@ def _draw(axes: Sequence[Axes], values: dict[str, pd.DataFrame], names: list[str
     both = np.concatenate([change, observed])
     limit = _programs.limit_of(both, share=_SHARE)
     beyond = "both" if np.nanmax(np.abs(both)) > limit else "neither"
-    for ax, shown in zip(axes, (change, observed), strict=False):
+    rows = list(map(str, values["change"].index))
+    for ax, shown, named in zip(axes, (change, observed), (rows, None), strict=False):
         mesh = _programs.change_map(ax, shown, limit)
-        _programs.name_cells(ax, columns=names)
-    _programs.name_cells(axes[0], rows=list(map(str, values["change"].index)), columns=names)
+        _programs.name_cells(ax, rows=named, columns=names)
     line, column = np.nonzero((values["lower"].to_numpy() > 0) | (values["upper"].to_numpy() < 0))
     if len(line):
         look: dict[str, Any] = {"ls": "none", "marker": "o", "color": "black", "markeredgecolor": "white"}

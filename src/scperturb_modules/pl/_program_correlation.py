@@ -31,7 +31,7 @@ def program_correlation(
     Parameters
     ----------
     adata
-        With the correlations that ``program_correlation()`` of a trained ``spm.SCBIG`` stores.
+        With the correlations that ``module_correlation()`` of a trained ``spm.SCBIG`` stores.
     condition
         ``A+B`` or ``A+B|context``, genes in any order.
     ax
@@ -99,9 +99,9 @@ def program_correlation(
     titles = {"control": "control cells", "predicted": "predicted"}
     titles |= {"predicted_change": "predicted minus control", "observed_change": "observed minus control"}
     agreement = _agreement(values["predicted_change"], values["observed_change"]) if is_measured else ""
-    for name, one in axes.items():
-        above = [row, agreement] if name == "control" else [""]
-        _style.head(one, [], [*above, titles[name]])
+    _style.head(axes["control"], [], [row, agreement, titles["control"]])
+    for name in list(axes)[1:]:
+        _style.write_above(axes[name], ["", titles[name]])
     _programs.finish(show)
     return axes
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
+    from matplotlib.gridspec import GridSpecBase
 
 Array = NDArray[np.float64]
 
@@ -31,7 +32,7 @@ _MEND = {
     keys.PROGRAMS: "model.gene_programs()",
     keys.PROGRAM_RELATIONS: "model.gene_programs()",
     keys.PROGRAM_CHANGES: "model.program_changes()",
-    keys.PROGRAM_CORRELATION: "model.program_correlation()",
+    keys.PROGRAM_CORRELATION: "model.module_correlation()",
     keys.FLOW_PATHS: "model.flow_paths(condition)",
 }
 
@@ -73,12 +74,11 @@ def readable(name: str) -> str:
 def inches_of(texts: Iterable[str], size: str, **font: Any) -> float:
     """Width of the longest text when it is drawn in letters of this size."""
     from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
+    from matplotlib.textpath import text_to_path
 
     letters = FontProperties(size=size, **font)
-    return (
-        max((float(TextPath((0, 0), text, prop=letters).get_extents().x1) for text in texts if text), default=0.0) / 72
-    )
+    points = (text_to_path.get_text_width_height_descent(str(text), letters, ismath=False)[0] for text in texts)
+    return float(max(points, default=0.0)) / 72
 
 
 def letters_for(n: int) -> str:
@@ -89,10 +89,11 @@ def letters_for(n: int) -> str:
 def order_of(matrix: Array) -> NDArray[np.intp]:
     """(K,) order in which similar rows of a (K, ...) matrix stand side by side; missing values count as 0."""
     from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import pdist
 
     if len(matrix) < 3:
         return np.arange(len(matrix))
-    tree = linkage(np.nan_to_num(np.asarray(matrix, dtype=np.float64)), "average", optimal_ordering=True)
+    tree = linkage(pdist(np.nan_to_num(np.asarray(matrix, dtype=np.float64))), "average", optimal_ordering=True)
     return np.asarray(leaves_list(tree), dtype=np.intp)
 
 
@@ -105,9 +106,18 @@ def limit_of(values: Array, *, share: float = 1.0, least: float = 1e-3) -> float
 
 
 def panels(
-    ax: Axes | None, n_rows: int, n_columns: int, *, width: float, height: float, **layout: Any
+    ax: Axes | None,
+    n_rows: int,
+    n_columns: int,
+    *,
+    width: float,
+    height: float,
+    width_ratios: Sequence[float] | None = None,
+    **shared: Any,
 ) -> NDArray[np.object_]:
     """(n_rows, n_columns) axes of a new figure of this size (inches), or in the place of ``ax``, which is emptied.
+
+    ``shared`` may have ``sharex`` and ``sharey`` of :func:`matplotlib.pyplot.subplots`.
 
     Raises
     ------
@@ -116,17 +126,17 @@ def panels(
     """
     import matplotlib.pyplot as plt
 
+    grid: GridSpecBase
     if ax is None:
-        return plt.subplots(n_rows, n_columns, figsize=(width, height), layout="constrained", squeeze=False, **layout)[
-            1
-        ]
-    place = ax.get_subplotspec()
-    if place is None:
-        raise ValueError("ax is no part of a grid and cannot be divided into panels; make it by plt.subplots(...)")
-    ax.axis("off")
-    shares = {name: layout.pop(name) for name in ("width_ratios", "height_ratios") if name in layout}
-    grid = place.subgridspec(n_rows, n_columns, **shares)
-    return np.asarray(grid.subplots(squeeze=False, **layout), dtype=object)
+        figure = plt.figure(figsize=(width, height), layout="constrained")
+        grid = figure.add_gridspec(n_rows, n_columns, width_ratios=width_ratios)
+    else:
+        place = ax.get_subplotspec()
+        if place is None:
+            raise ValueError("ax is no part of a grid and cannot be divided into panels; make it by plt.subplots(...)")
+        ax.axis("off")
+        grid = place.subgridspec(n_rows, n_columns, width_ratios=width_ratios)
+    return np.asarray(grid.subplots(squeeze=False, **shared), dtype=object)
 
 
 def change_map(ax: Axes, values: Array, limit: float) -> QuadMesh:

@@ -2,7 +2,8 @@
 
 ``python benchmarks/peers/accuracy.py simulated`` or ``... norman``. Fits are kept
 under ``results/peers/accuracy``, one file each, so that an interrupted run goes on where it was; delete that folder to
-begin anew. Writes ``benchmarks/results/gears_accuracy_<world>.csv``.
+begin anew. Writes ``benchmarks/results/gears_accuracy_<world>.csv``; with
+``--model SCBIG`` gains are those of SCBIG, in ``scbig_accuracy_<world>.csv``.
 
 GEARS trains on what our models train on, without the validation conditions of the split, from which it chooses its
 epoch (a tenth of the training conditions where the split has none). Ours train on these too.
@@ -27,7 +28,7 @@ from gears_peer import PYTHON, ROOT, Settings, gears, with_own_controls
 import scperturb_modules as spm
 from scperturb_modules._files import whole_file
 from scperturb_modules.metrics import PRIMARY
-from scperturb_modules.models.biodsnn import ABLATIONS
+from scperturb_modules.models import biodsnn, scbig
 
 CACHE = ROOT / "results" / "peers" / "accuracy"
 RESULTS = ROOT / "benchmarks" / "results"
@@ -37,13 +38,19 @@ GEARS, OWN_CONTROLS = "GEARS", "GEARS, own controls"
 BASELINES = (
     "AdditiveShrunk", "Additive", "AdditiveFitted", "NearestPrior", "MeanFitted", "MeanShift", "Linear", "NoChange"
 )  # fmt: skip
-PREDICTORS = (GEARS, "BioDSNN", "APP", *BASELINES)
+PREDICTORS = (GEARS, "SCBIG", "BioDSNN", "APP", *BASELINES)
 UNGATED = ", gate off"
-MODEL = "BioDSNN"
-VARIANTS = {MODEL: {}, **{name: dict(changed) for name, changed in ABLATIONS.items() if name != "noVAE"}}
-"""The model and its ablations; without the autoencoder the predicted means are the same."""
-WITHOUT_CELLS = {"use_vae": False, "modulation_rank": 0}
-"""The data stream does not move predicted means: left out to save time."""
+WITHOUT_CELLS = {"BioDSNN": {"use_vae": False, "modulation_rank": 0}, "SCBIG": {"generate": False}}
+"""What is learned of cells does not move predicted means: left out to save time."""
+VARIANTS = {
+    **{name: (spm.BioDSNN, changed) for name, changed in biodsnn.ABLATIONS.items() if name != "noVAE"},
+    **{
+        f"SCBIG, {name}": (spm.SCBIG, changed)
+        for name, changed in scbig.ABLATIONS.items()
+        if name not in ("noCorrelation", "noDistribution", "noFlow")
+    },
+}
+"""Ablations of the models; those that change cells alone have the predicted means of their model."""
 METRICS = (PRIMARY, "mse_de20", "pearson_delta")
 ERRORS = METRICS[:2]
 """Metrics of which a gain is a share."""
@@ -126,9 +133,8 @@ class Fit:
         return {GEARS: prediction, OWN_CONTROLS: with_own_controls(prediction)}, measured
 
     def _ours(self, adata: ad.AnnData, priors: list[Any], test: Sequence[str]) -> tuple[dict[str, ad.AnnData], Any]:
-        kind = kind_of(self.predictor)
+        kind, settings = variant_of(self.predictor)
         kind.setup_anndata(adata)
-        settings = {**VARIANTS[self.predictor], **WITHOUT_CELLS} if self.predictor in VARIANTS else {}
         model = kind(adata, priors=priors, seed=self.seed, **settings)
         model.train()
         answers = {self.predictor: model.predict(test)}
@@ -138,9 +144,12 @@ class Fit:
         return answers, {"gates": {regime: [gate.factor, gate.n] for regime, gate in gates.items()}}
 
 
-def kind_of(predictor: str) -> Any:
-    """The class of a predictor of ours."""
-    return spm.BioDSNN if predictor in VARIANTS else getattr(spm.baselines, predictor, None) or getattr(spm, predictor)
+def variant_of(predictor: str) -> tuple[Any, dict[str, Any]]:
+    """The class of a predictor of ours, and its settings."""
+    plain = getattr(spm.baselines, predictor, None) or getattr(spm, predictor, None)
+    kind, changed = VARIANTS.get(predictor, (plain, {}))
+    without = {} if changed.get("mean_of") == "cells" else WITHOUT_CELLS.get(kind.__name__, {})
+    return kind, {**changed, **without}
 
 
 def modules(adata: ad.AnnData) -> spm.priors.GeneSets:
@@ -196,24 +205,24 @@ def score_table(fits: Sequence[Fit]) -> pd.DataFrame:
     return pd.DataFrame(rows).dropna(subset="value")  # conditions of too few cells
 
 
-def summary(scores: pd.DataFrame) -> pd.DataFrame:
-    """Mean of each predictor by scheme, regime and metric, and how much lower the error of BioDSNN is.
+def summary(scores: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Mean of each predictor by scheme, regime and metric, and how much lower the error of the model is.
 
     A condition of one seed is one unit of the interval.
     """
-    return pd.DataFrame(_lines(scores))
+    return pd.DataFrame(_lines(scores, model))
 
 
-def _lines(scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _lines(scores: pd.DataFrame, model: str) -> Iterator[dict[str, Any]]:
     for (scheme, regime, metric), group in scores.groupby(["scheme", "regime", "metric"]):
         table = group.pivot(index=["seed", "condition"], columns="predictor", values="value")
         units = [f"{seed}|{condition}" for seed, condition in table.index]
         for name, values in table.items():
             line = {"scheme": scheme, "regime": regime, "metric": metric, "predictor": name, "mean": values.mean()}
             line |= {"n": len(values), "seeds": table.index.get_level_values("seed").nunique()}
-            if metric in ERRORS and MODEL in table and name != MODEL:
-                gain = spm.metrics.compare(table[MODEL].to_numpy(), values.to_numpy(), units)
-                line |= {"gain_of_biodsnn": gain.gain, "low": gain.low, "high": gain.high}
+            if metric in ERRORS and model in table and name != model:
+                gain = spm.metrics.compare(table[model].to_numpy(), values.to_numpy(), units)
+                line |= {f"gain_of_{model.lower()}": gain.gain, "low": gain.low, "high": gain.high}
             yield line
 
 
@@ -227,6 +236,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=range(5))
     parser.add_argument("--schemes", nargs="+", help="default: all of the world")
     parser.add_argument("--predictors", nargs="+", default=PREDICTORS)
+    parser.add_argument("--model", default="BioDSNN", help="whose gains over the others are asked for")
     parser.add_argument("--python", type=Path, default=PYTHON, help="of the environment of GEARS")
     chosen = parser.parse_args()
     world = World(chosen.world, chosen.genes, chosen.cells, chosen.pairs)
@@ -238,8 +248,9 @@ def main() -> None:
     ]
     for fit in fits:
         print(f"{fit.path.stem}: {fit.record()['seconds']:.0f} s", flush=True)
-    table = summary(score_table(fits))
-    with whole_file(RESULTS / f"gears_accuracy_{world.name}.csv") as path:
+    table = summary(score_table(fits), chosen.model)
+    prefix = "gears" if chosen.model == "BioDSNN" else chosen.model.lower()
+    with whole_file(RESULTS / f"{prefix}_accuracy_{world.name}.csv") as path:
         table.to_csv(path, index=False)
     print(table.to_string(index=False))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from accuracy import ERRORS, GEARS, MODEL, OWN_CONTROLS, PREDICTORS, PYTHON, UNGATED, VARIANTS, Fit, World
+from accuracy import ERRORS, GEARS, OWN_CONTROLS, PREDICTORS, PYTHON, UNGATED, VARIANTS, Fit, World
 from comparisons import gain_of, gains_over, markdown, percent, sentence, verdict
 from gears_peer import ROOT
 from speed import cells_per_second, per_condition
@@ -29,6 +29,7 @@ NORMAN = World("norman", 300, 30, 250)
 REGIMES = {"combination": ("pair_2of2",), "unseen_gene": ("pair_1of2", "pair_0of2", "single_unseen")}
 """Regimes that are judged in each split; pairs of measured genes where half of them train."""
 ANCHOR, KNN = "AdditiveShrunk", "NearestPrior"
+MODEL = "BioDSNN"
 COMPETITORS = (f"{MODEL}{UNGATED}", GEARS, OWN_CONTROLS, "APP", ANCHOR, "Additive", KNN, "MeanShift", "NoChange")
 
 HEAD = f"""# BioDSNN beside GEARS
@@ -113,7 +114,7 @@ def _gates() -> str:
 
 
 def ablations() -> str:
-    names = list(VARIANTS)
+    names = [MODEL, *(name for name in VARIANTS if "," not in name)]
     seeds = [
         one for one in SEEDS if all(Fit(WORLD, "unseen_gene", one, n, EPOCHS, PYTHON).path.exists() for n in names)
     ]

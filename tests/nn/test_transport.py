@@ -187,3 +187,11 @@ def test_partners_have_the_mean_of_their_set_where_shares_of_clusters_differ():
     x0, x1 = (torch.randn(16, 64, 10) + 4 * (torch.rand(16, 64, 1) < share) for share in (0.5, 0.3))
     drawn = [x1.take_along_dim(couple(x0, x1, n_iter=n)[..., None], dim=1).mean() - x1.mean() for n in (20, 500)]
     assert abs(drawn[0]) > 0.1 > 0.03 > abs(drawn[1])
+
+
+@pytest.mark.parametrize("power", [1, 0.4])
+def test_both_forms_of_an_iteration_give_the_same_potentials_and_the_same_mass_moved(costs, power):
+    log_a, log_b, g = torch.randn(4, 40), torch.randn(4, 30), torch.randn(4, 30)
+    state = -costs / costs.mean(), log_a.log_softmax(-1), log_b.log_softmax(-1), g, power, 3
+    for fast, slow in zip(_transport._by_products(*state), _transport._by_logarithms(*state), strict=True):
+        torch.testing.assert_close(fast, slow, atol=1e-12, rtol=1e-9)

@@ -62,8 +62,8 @@ class SetEncoder(nn.Module):
 
 
 def _in_own_order(tokens: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """Tokens in an order that depends on them alone, absent ones last and 0."""
+    """Tokens, 0 where absent, in an order that depends on them alone."""
     tokens = tokens.masked_fill(~present[..., None], 0)
     weight = torch.arange(1, tokens.shape[-1] + 1, dtype=tokens.dtype, device=tokens.device)  # a plain sum may be 0
-    place = (tokens.detach() * weight).sum(dim=-1).masked_fill(~present, torch.inf).argsort(dim=-1)
+    place = (tokens.detach() * weight).sum(dim=-1).argsort(dim=-1)
     return tokens.take_along_dim(place[..., None], dim=1), present.take_along_dim(place, dim=1)

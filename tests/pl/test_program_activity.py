@@ -48,6 +48,15 @@ def test_both_panels_have_the_same_order_and_colours(scbig):
     assert set(rows(axes)) == set(table["condition"])
 
 
+def test_similar_programs_and_perturbations_stand_side_by_side():
+    long = [(f"G{i}", f"P{j}", float(i % 2 + 10 * (j % 2))) for i in range(6) for j in range(6)]
+    table = pd.DataFrame(long, columns=["condition", "program", "change"])
+    axes = program_activity(table.assign(lower=np.nan, upper=np.nan, observed=np.nan))
+    for names in (rows(axes), columns(axes["predicted"])):
+        kinds = [int(name[1:]) % 2 for name in names]
+        assert (np.diff(kinds) != 0).sum() == 1
+
+
 def test_a_dot_where_the_interval_excludes_0(scbig):
     axes = program_activity(scbig)
     (dots,) = axes["predicted"].get_lines()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from mudata import MuData
 
-from scperturb_modules._errors import DataError
+from scperturb_modules._errors import DataError, require_key
 from scperturb_modules.models._setup import MODALITY, SETUP_ARGS, TrainingSide, require_genes
 from scperturb_modules.models._storage import (
     CELLS_FILE,
@@ -101,8 +101,14 @@ def _read_cells(path: Path) -> AnnData:
 
 def _check_genes(adata: AnnData | MuData, args: Mapping[str, Any], training: AnnData, model: str) -> None:
     modality = args.get(MODALITY)
-    found = adata[modality].var_names if isinstance(adata, MuData) and modality in adata.mod else adata.var_names
-    require_genes(found, training.var_names, model)
+    if isinstance(adata, MuData) != (modality is not None):
+        wanted = "an AnnData, such as mdata['rna']" if modality is None else f"a MuData with the modality {modality!r}"
+        raise TypeError(
+            f"{model} was given {type(adata).__name__}, and the saved model was set up on {wanted}; pass one."
+        )
+    if modality is not None:
+        require_key(modality, adata.mod, "mdata.mod", mend="Give the modality with the expression this name.")
+    require_genes((adata if modality is None else adata[modality]).var_names, training.var_names, model)
 
 
 def _load_weights(model: PerturbationModel, folder: SavedFolder) -> None:

@@ -23,6 +23,7 @@ from scperturb_modules import _keys as keys
 from scperturb_modules._errors import DataError, name_some, require_key
 from scperturb_modules.baselines._prediction import require_screen_columns
 from scperturb_modules.baselines._side import training_side
+from scperturb_modules.models._modalities import column_in, require_names, require_pairs
 from scperturb_modules.pp._labels import refuse_view
 from scperturb_modules.pp._screen import column_of, expression_of
 
@@ -90,6 +91,10 @@ def register(data: AnnData | MuData, method_args: dict[str, Any], **kwargs: Any)
     refuse_view(data, method)
     _require_kind(data, modality, method)
     screen = keys.ScreenKeys(**{name: args[name] for name in _SCREEN})
+    if isinstance(data, MuData):
+        require_pairs(data)
+        named = [getattr(screen, name) for name in _COLUMNS]
+        require_names(data, data[modality], [key for key in named if key is not None], screen.layer)
     _check_screen(screen_of(data, screen, modality), screen, method)
     _drop_unused_categories(data, screen, modality)
     manager = AnnDataManager(fields=_fields(data, screen, modality), setup_method_args=method_args)
@@ -140,15 +145,10 @@ def screen_of(data: AnnData | MuData, screen: keys.ScreenKeys | None = None, mod
         screen, modality = keys.ScreenKeys.from_uns(stored[keys.SETUP]), str(stored[keys.MODALITY])
     rna = data[modality]
     wanted = [key for key in (*(getattr(screen, name) for name in _COLUMNS), screen.split_key) if key is not None]
-    found = {key: _column(data, rna, key) for key in wanted}
+    found = {key: column_in(data, rna, key) for key in wanted}
     obs = pd.DataFrame({key: column for key, column in found.items() if column is not None}, index=rna.obs_names)
     layers = {} if screen.layer is None or screen.layer not in rna.layers else {screen.layer: rna.layers[screen.layer]}
     return AnnData(rna.X, obs=obs, var=rna.var, layers=layers, uns={keys.ROOT: {keys.SETUP: screen.to_uns()}})
-
-
-def _column(data: MuData, rna: AnnData, key: str) -> pd.Series | None:
-    """A column of the MuData, else of the modality; its cells are named, in any order."""
-    return data.obs[key] if key in data.obs else rna.obs.get(key)
 
 
 def _refuse_other_than_json(args: Mapping[str, Any]) -> None:

@@ -57,7 +57,7 @@ def test_the_title_has_the_correlation_over_pairs(scbig):
     said, seen = ((stored[name][1] - stored["control"])[pairs] for name in ("predicted", "observed"))
     axes = program_correlation(scbig, "G01")
     r = np.corrcoef(said, seen)[0, 1]
-    assert set(above(axes["control"])) == {"G01", f"Changes: Pearson {r:.2f}, 28 pairs", "control cells"}
+    assert set(above(axes["control"])) == {"G01", f"Pearson {r:.2f} over 28 changes", "control cells"}
     assert [above(axes[name]) for name in PANELS[1:]] == [
         ["predicted"],
         ["predicted minus control"],

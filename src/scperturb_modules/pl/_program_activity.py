@@ -100,7 +100,7 @@ def program_activity(
     height = 1.9 + 0.17 * max(len(change), 4) + _programs.inches_of(names, size)
     axes = _programs.panels(ax, 1, n_panels, width=width, height=height)[0]
     _draw(axes, values, names)
-    facts = [_agreement(change, observed) if is_measured else "", *notes]
+    facts = [_programs.agreement(change.to_numpy(), observed.to_numpy(), "changes"), *notes]
     _style.head(axes[0], [], ["Program activity", *facts, "predicted"])
     if is_measured:
         _style.write_above(axes[1], ["", "observed"])
@@ -154,12 +154,3 @@ def _draw(axes: Sequence[Axes], values: dict[str, pd.DataFrame], names: list[str
     if len(axes) > 1 and not np.isfinite(observed).all():
         axes[1].set_xlabel("grey: not measured", fontsize="small")
     _programs.color_bar(list(axes), mesh, "Change of activity\n(SD of control cells)", location="right", extend=beyond)
-
-
-def _agreement(change: pd.DataFrame, observed: pd.DataFrame) -> str:
-    """Correlation over the changes that are known in both, where there is one."""
-    x, y = change.to_numpy().ravel(), observed.to_numpy().ravel()
-    known = np.isfinite(x) & np.isfinite(y)
-    if known.sum() < 3 or not (np.ptp(x[known]) and np.ptp(y[known])):
-        return ""
-    return f"Pearson {np.corrcoef(x[known], y[known])[0, 1]:.2f} over {known.sum():,} changes"

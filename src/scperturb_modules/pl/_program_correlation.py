@@ -98,7 +98,9 @@ def program_correlation(
         _programs.name_cells(one, rows=programs if left else None, columns=programs if low else None)
     titles = {"control": "control cells", "predicted": "predicted"}
     titles |= {"predicted_change": "predicted minus control", "observed_change": "observed minus control"}
-    agreement = _agreement(values["predicted_change"], values["observed_change"]) if is_measured else ""
+    pairs = np.triu_indices(len(order), 1)
+    said, seen = (values[name][pairs] for name in ("predicted_change", "observed_change"))
+    agreement = _programs.agreement(said, seen, "changes")
     _style.head(axes["control"], [], [row, agreement, titles["control"]])
     for name in list(axes)[1:]:
         _style.write_above(axes[name], ["", titles[name]])
@@ -120,15 +122,4 @@ def _draw(axes: dict[str, Axes], values: dict[str, Array]) -> None:
         limit = _programs.limit_of(np.array([values[name] for name in names]), least=0.1)
         for name, one in drawn.items():
             mesh = _programs.change_map(one, values[name], limit)
-            one.set_aspect("equal", anchor="NW")
         _programs.color_bar(list(drawn.values()), mesh, label, location="right")
-
-
-def _agreement(predicted: Array, observed: Array) -> str:
-    """Correlation over pairs of programs, where there is one."""
-    pairs = np.triu_indices(len(predicted), 1)
-    x, y = predicted[pairs], observed[pairs]
-    known = np.isfinite(x) & np.isfinite(y)
-    if known.sum() < 3 or not (np.ptp(x[known]) and np.ptp(y[known])):
-        return ""
-    return f"Changes: Pearson {np.corrcoef(x[known], y[known])[0, 1]:.2f}, {known.sum():,} pairs"

@@ -267,7 +267,7 @@ class ExplainingModel(GeneratingModel):
     def _blocks(self, view: AnnData, rows: NDArray[np.intp] | None = None) -> Any:
         """Expression (n, G) of cells, block by block, genes in the model's order."""
         layer = self.training.uns[keys.ROOT][keys.SETUP].get("layer")
-        order = require_genes(view.var_names, self.data.var_names, self.name)
+        order = require_genes(view.var_names, self.training.var_names, self.name)
         reader = RowReader(expression_of(view, layer))
         rows = np.arange(view.n_obs) if rows is None else rows
         for start in range(0, len(rows), BLOCK):

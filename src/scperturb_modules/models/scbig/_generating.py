@@ -16,10 +16,11 @@ from scperturb_modules.dataloaders import ConditionDataModule
 from scperturb_modules.models._anchored_module import Rows
 from scperturb_modules.models._features import as_float
 from scperturb_modules.models._of_cells import CellModel
+from scperturb_modules.models._rescale import rescaled
 from scperturb_modules.models.scbig._alignment import program_covariances
 from scperturb_modules.models.scbig._encoder import PretrainModule
 from scperturb_modules.models.scbig._flow import FlowModule
-from scperturb_modules.models.scbig._generator import CellGenerator
+from scperturb_modules.models.scbig._generator import CellGenerator, log_ratio
 from scperturb_modules.models.scbig._module import ScbigModule
 from scperturb_modules.models.scbig._programs import GenePrograms
 from scperturb_modules.models.scbig._settings import ScbigSettings
@@ -80,7 +81,7 @@ class GeneratingModel(CellModel):
             self._with_cells(rows, n_cells=settings.n_cells),
             n_steps=settings.autoencoder_steps,
             batch_size=BATCH_SIZE,
-            lr=1e-3,
+            lr=3e-3,
         )
         states = self._states_of_training_cells()
         change, shift = self._starts(rows)
@@ -188,15 +189,28 @@ class GeneratingModel(CellModel):
         n_own = 0 if cells is None else len(cells)
         own = reference if cells is None else torch.as_tensor(cells, device=reference.device)
         if self._unknown_rows([row])[0]:
-            return own.cpu().numpy() + change
+            return self._without_flow(own, reference, change)
         both = reference if cells is None else torch.cat([own, reference])
         rows, start = self._seen(row, change)
         begin, end = self._flow(rows, start, both[None])
+        before, after = (generator.autoencoder.decode(states)[0] for states in (begin, end))
+        moved, n = torch.as_tensor(change, device=own.device), len(own)
         if self.settings.decode == "direct":
-            return generator.autoencoder.decode(end)[0, : len(own)].cpu().numpy()
-        deviation = generator.deviation(begin, end)[0]
-        centred = deviation[: len(own)] - deviation[n_own:].mean(dim=0)
-        return (own + centred).cpu().numpy() + change
+            found = after[:n]
+        elif self.settings.decode == "rescaled":
+            stronger = log_ratio(before, after)
+            found = rescaled(own, stronger[:n], reference, stronger[n_own:], moved)
+        else:
+            deviation = after - before
+            found = own + moved + deviation[:n] - deviation[n_own:].mean(dim=0)
+        return found.cpu().numpy()
+
+    def _without_flow(self, own: torch.Tensor, reference: torch.Tensor, change: NDArray[np.float32]) -> NDArray:
+        moved = torch.as_tensor(change, device=own.device)
+        if self.settings.decode != "rescaled":
+            return (own + moved).cpu().numpy()
+        alike = torch.zeros_like(reference)
+        return rescaled(own, torch.zeros_like(own), reference, alike, moved).cpu().numpy()
 
     def _seen(self, row: Row, delta: NDArray) -> tuple[Rows, torch.Tensor]:
         """A condition as the flow met it in training, and the (1, G) change from which it starts."""

@@ -20,6 +20,12 @@ N_REFERENCE = 512
 N_SHIFTED = 64
 """Of these, cells whose latent states tell how far a change moves the latent."""
 
+LEAST_EXPRESSION = 0.02
+"""Decoded expression below this counts as this much (log1p CP10k): ratios of nothing mean nothing."""
+
+MOST_LOG_RATIO = 2.0
+"""The flow makes no gene of a cell more than exp(2) times stronger or weaker than the mean change does."""
+
 
 @dataclass(frozen=True)
 class GeneratorShape:
@@ -135,3 +141,9 @@ class CellGenerator(nn.Module):
     def deviation(self, start: Tensor, end: Tensor) -> Tensor:
         """(..., G) what cells are at the end of the flow, minus what they were at its start."""
         return self.autoencoder.decode(end) - self.autoencoder.decode(start)
+
+
+def log_ratio(before: Tensor, after: Tensor) -> Tensor:
+    """Log of how much stronger expression is after than before, both decoded (log1p CP10k), within bounds."""
+    strength = [torch.expm1(one.clamp(min=LEAST_EXPRESSION)).log() for one in (before, after)]
+    return (strength[1] - strength[0]).clamp(-MOST_LOG_RATIO, MOST_LOG_RATIO)

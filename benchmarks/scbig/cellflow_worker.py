@@ -17,11 +17,13 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
-from slots import slots
+from slots import fixed_steps, slots
 from timing import Clock, write_measured
 
 PACKAGES = ("cellflow-tools", "jax", "jaxlib", "flax", "diffrax", "ott-jax", "numpy", "scipy", "pandas", "anndata")
 N_LATENT = 50
+N_TIMED = 2
+"""Conditions of which the time of a prediction by its own adaptive solver is measured."""
 WIDTHS = (1024, 1024)
 
 
@@ -75,10 +77,10 @@ def checkpoints(model: Any, job: dict[str, Any]) -> list[tuple[int, Any, dict[st
     return kept
 
 
-def predicted(controls: ad.AnnData, adata: ad.AnnData, model: Any, asked: Sequence[str]) -> np.ndarray:
+def predicted(controls: ad.AnnData, adata: ad.AnnData, model: Any, asked: Sequence[str], **solver: Any) -> np.ndarray:
     """(conditions, cells, genes)."""
     table = slots(pd.Series(list(asked))).assign(is_control=False)
-    latent = model.predict(controls, table, sample_rep="X_pca", condition_id_key="condition")
+    latent = model.predict(controls, table, sample_rep="X_pca", condition_id_key="condition", **solver)
     back = adata.varm["PCs"].T
     return np.stack([latent[name] @ back + adata.varm["X_mean"].ravel() for name in asked])
 
@@ -93,10 +95,10 @@ def run(folder: Path) -> None:
     means = []
     for _, state, _ in kept:
         model.solver.vf_state_inference = state
-        clock = Clock()
-        cells = predicted(controls, adata, model, job["predict"])
-        predict = clock.read()
-        means.append(cells.mean(axis=1))
+        means.append(predicted(controls, adata, model, job["predict"], **fixed_steps()).mean(axis=1))
+    clock = Clock()
+    adaptive = predicted(controls, adata, model, job["predict"][:N_TIMED]).mean(axis=1)
+    predict = clock.read()
     kinds = {"names": np.array(job["predict"]), "genes": np.array(adata.var_names, dtype=str)}
     iterations = np.array([number for number, *_ in kept])
     start = controls.X.mean(axis=0)
@@ -114,7 +116,8 @@ def run(folder: Path) -> None:
         encoder_passes=[],
         training_passes=passes,
         predict=predict,
-        n_predicted=len(job["predict"]),
+        n_predicted=len(adaptive),
+        solver_difference=float(np.abs(adaptive - means[-1][:N_TIMED]).max()),
     )
 
 

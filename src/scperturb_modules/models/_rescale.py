@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 
 MOST_LOG_FACTOR = 6.0
-"""No gene is made more than exp(6) times stronger or weaker."""
+"""No gene is made more than exp(6) times stronger."""
+
+LEAST_LOG_FACTOR = -20.0
+"""Nor more than exp(20) times weaker, which is nothing: a mean of 0 is reached too."""
 
 N_STEPS = 30
 """Of bisection: the factor is found to one part in 1e8."""
@@ -49,7 +52,7 @@ def rescaled(cells: Tensor, own: Tensor, reference: Tensor, of_reference: Tensor
     """
     target = (reference.mean(dim=0) + change).clamp(min=0)
     strength = torch.expm1(reference) * of_reference.exp()
-    low, high = torch.full_like(target, -MOST_LOG_FACTOR), torch.full_like(target, MOST_LOG_FACTOR)
+    low, high = torch.full_like(target, LEAST_LOG_FACTOR), torch.full_like(target, MOST_LOG_FACTOR)
     for _ in range(N_STEPS):
         middle = (low + high) / 2
         below = torch.log1p(strength * middle.exp()).mean(dim=0) < target

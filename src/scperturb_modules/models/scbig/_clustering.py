@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,13 +18,13 @@ from scperturb_modules.models.scbig._rounding import improved_by_swaps, with_lea
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-Graph = sparse.csr_array
+Graph: TypeAlias = sparse.csr_array
 
 EPS = 0.1
 """Entropy of the transport plan, in units of the mean cost."""
 
-RHO = 0.1
-"""``balance="soft"``: what a program pays for being e times as large as the mean, in units of the range of distances."""
+RHO = 0.05
+"""``balance="soft"``: the price of a program e times as large as the mean, in units of the range of distances."""
 
 SETTLED = 1e-3
 """Rounds end when a smaller share of genes moves."""
@@ -138,16 +139,18 @@ def joined_vectors(relations: Sequence[Relation]) -> tuple[Array, Array]:
 
 def _joined(relations: Sequence[Relation], known: Index) -> tuple[Array, Array]:
     rows = np.hstack([np.sqrt(one.weight) * one.vectors[known] for one in relations])
-    total = sum(one.weight * one.covered[known] for one in relations)
-    strength = sum(one.weight * one.strength[known] for one in relations)
+    weight = np.array([one.weight for one in relations])
+    total = weight @ np.stack([one.covered[known] for one in relations])
+    strength = weight @ np.stack([one.strength[known] for one in relations])
     return rows / np.sqrt(total)[:, None], strength / total
 
 
 def _check(relations: Sequence[Relation], n_programs: int) -> int:
     if not relations:
         raise DataError(
-            "There is nothing to find gene programs from: no two genes vary together in the training cells and no prior "
-            'knows them. Pass priors=, or relations=("coexpression",) with cells of more than one state.'
+            "There is nothing to find gene programs from: no gene varies in the training cells, and no prior knows the "
+            "genes. Pass priors= with the names of these genes, or relations=('coexpression',) with expression that "
+            "varies."
         )
     n_genes = len(relations[0].covered)
     n_known = int(np.logical_or.reduce([one.covered for one in relations]).sum())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,18 +12,21 @@ from scperturb_modules.models.scbig._clustering import Graph, joined_vectors, re
 from scperturb_modules.models.scbig._kmeans import centroids, spherical_kmeans
 from scperturb_modules.models.scbig._relations import Relation
 
-FEWEST, MOST = 4, 60
+FEWEST, MOST = 8, 60
 GENES_PER_PROGRAM = 10
 """So many genes a program has on average at least."""
 
 STEPS = (0.5, 0.63, 0.8, 1.0, 1.25, 1.6, 2.0)
-"""Numbers that are tried, as multiples of the guess; and its neighbours."""
+"""Numbers that are tried first, as multiples of the guess; then the neighbours of the best."""
+
+MOST_GENES = 3_000
+"""Numbers are judged by the genes of the strongest signal; the others would fit any."""
 
 
 def choose_n_programs(
     relations: Sequence[Relation], graphs: Sequence[Graph], *, seed: int = 0, candidates: Sequence[int] | None = None
 ) -> tuple[int, pd.DataFrame]:
-    """The number of programs of the best mean silhouette, the smallest of equals.
+    """The number of programs of the best mean silhouette.
 
     Parameters
     ----------
@@ -32,7 +35,8 @@ def choose_n_programs(
     seed
         Of k-means.
     candidates
-        Numbers to try; None: around the number of directions that stand out from noise.
+        Numbers to try; None: around the number of directions that stand out from noise, from 8 to 60 as far as a
+        program has ten genes on average.
 
     Returns
     -------
@@ -43,21 +47,31 @@ def choose_n_programs(
     """
     used = relations_used(relations, graphs, MOST)
     vectors, weight = joined_vectors(used)
-    tried = sorted(set(candidates)) if candidates is not None else _around(_guess(used), len(vectors))
-    score = [_silhouette(vectors, weight, spherical_kmeans(vectors, weight, k, seed=seed), k) for k in tried]
-    table = pd.DataFrame({"n_programs": tried, "silhouette": score})
-    return int(tried[int(np.argmax(np.round(score, 6)))]), table
+    fewest = min(FEWEST, max(2, len(vectors) // GENES_PER_PROGRAM))
+    most = max(fewest, min(MOST, len(vectors) // GENES_PER_PROGRAM))
+    strongest = np.sort(np.argsort(-weight, kind="stable")[:MOST_GENES])
+    vectors, weight = vectors[strongest], weight[strongest]
+    score: dict[int, float] = {}
+
+    def judge(numbers: Iterable[float]) -> None:
+        for k in sorted({int(np.clip(round(k), fewest, most)) for k in numbers} - score.keys()):
+            score[k] = _silhouette(vectors, weight, spherical_kmeans(vectors, weight, k, seed=seed), k)
+
+    if candidates is not None:
+        fewest, most = min(candidates), max(candidates)
+        judge(candidates)
+    else:
+        guess = max(FEWEST, *(one.n_directions for one in used))
+        judge(step * guess for step in STEPS)
+        best = _best(score)
+        judge(range(best - 2, best + 3))
+    table = pd.DataFrame({"n_programs": sorted(score), "silhouette": [score[k] for k in sorted(score)]})
+    return _best(score), table
 
 
-def _guess(relations: Sequence[Relation]) -> int:
-    return max((one.n_directions for one in relations), default=0)
-
-
-def _around(guess: int, n_genes: int) -> list[int]:
-    most = max(2, min(MOST, n_genes // GENES_PER_PROGRAM))
-    near = [guess - 2, guess - 1, guess + 1, guess + 2] if guess else []
-    steps = [round(step * guess) for step in STEPS] if guess else [FEWEST, 8, 12, 16, 24, 32]
-    return sorted({int(np.clip(k, min(FEWEST, most), most)) for k in [*steps, *near]})
+def _best(score: Mapping[int, float]) -> int:
+    """The number of the best score, the smallest of equals."""
+    return min(score, key=lambda k: (-round(score[k], 6), k))
 
 
 def _silhouette(

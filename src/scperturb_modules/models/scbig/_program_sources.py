@@ -21,6 +21,7 @@ from scperturb_modules.models.scbig._relations import (
     coexpression_relation,
     response_relation,
     table_relation,
+    weighted_by_agreement,
 )
 from scperturb_modules.models.scbig._settings import COEXPRESSION, PRIORS, RESPONSE, ScbigSettings
 from scperturb_modules.priors import GeneGraph
@@ -73,6 +74,7 @@ class ProgramSources:
             every = np.arange(self.cells.cells.shape[0]) if rows is None else rows
             cells, covariates = self.cells.cells[every], self.cells.covariates[every]
             found.insert(0, coexpression_relation(cells, covariates, rank=MOST, seed=seed))
+            found = weighted_by_agreement(found, seed=seed)
         return found
 
     def programs(self, settings: ScbigSettings, *, seed: int) -> tuple[Clustering, dict[str, Any]]:
@@ -84,6 +86,7 @@ class ProgramSources:
                     "source": [one.name for one in relations],
                     "n_genes": [int(one.covered.sum()) for one in relations],
                     "n_directions": [one.n_directions for one in relations],
+                    "weight": [one.weight for one in relations],
                 }
             )
         }

@@ -95,7 +95,7 @@ class GenePrograms:
         Raises
         ------
         DataError
-            Co-expression is asked for without cells; nothing is known of the genes, or too little for so many programs.
+            Co-expression is asked for without cells; nothing is known of the genes, or of too few for so many.
         """
         sources = ProgramSources.of(
             screen, data, networks=networks, tables=tables, wanted=settings.relations, seed=seed

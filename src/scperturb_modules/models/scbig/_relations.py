@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from scperturb_modules.models.scbig._rotation import programs_of_directions
+from scperturb_modules.models.scbig._rotation import simple_loadings
 
 Array = NDArray[np.float64]
 
@@ -26,6 +26,8 @@ MOST_SD = 10.0
 
 BLOCK = 512
 """Cells that are made dense together."""
+
+LEAST_WEIGHT, N_PAIRS = 0.01, 100_000
 
 _OVERSAMPLED, _POWERS = 10, 3
 
@@ -169,6 +171,28 @@ def table_relation(name: str, table: pd.DataFrame, genes: Sequence[str]) -> Rela
     return Relation(name, found.vectors, found.covered, strength=found.covered.astype(np.float64))
 
 
+def weighted_by_agreement(relations: Sequence[Relation], *, seed: int) -> list[Relation]:
+    """The first relation as it is, and each other one weighted by how far it agrees with the first.
+
+    The weight is the correlation, over random pairs of genes, of the cosines in both, at least 0.01: a relation that
+    says something else about genes, or nothing, would only blur the programs of the first.
+    """
+    first, *others = relations
+    rng = np.random.default_rng(seed)
+    found = [first]
+    for other in others:
+        both = np.flatnonzero(first.covered & other.covered)
+        weight = LEAST_WEIGHT
+        if len(both) > 2:
+            i, j = rng.choice(both, (2, N_PAIRS))
+            i, j = i[i != j], j[i != j]
+            cosines = [np.einsum("ij,ij->i", one.vectors[i], one.vectors[j]) for one in (first, other)]
+            if min(np.ptp(cosines, axis=1)) > 0:
+                weight = max(LEAST_WEIGHT, float(np.corrcoef(cosines)[0, 1]))
+        found.append(replace(other, weight=weight))
+    return found
+
+
 def standardised_residuals(cells: Any, covariates: Any) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """(n, G) float32 residuals of mean 0 and variance 1, cut at 10; and which genes vary (the others are 0)."""
     n_cells, n_genes = cells.shape
@@ -220,7 +244,7 @@ def _above_noise(name: str, size: Array, vectors: Array, noise: float) -> Relati
     if n == 0:
         logger.warning("%s: no direction stands out from noise; programs found by it will mean little.", name)
         return Relation.of(name, vectors * size)
-    loading = programs_of_directions(vectors[:, :n], np.sqrt(size[:n] ** 2 - noise**2))
+    loading = simple_loadings(vectors[:, :n] * np.sqrt(size[:n] ** 2 - noise**2))
     return Relation.of(name, loading, n_directions=loading.shape[1])
 
 

@@ -85,7 +85,7 @@ class GeneratingModel(CellModel):
         )
         states = self._states_of_training_cells()
         change, shift = self._starts(rows)
-        self.fit_result = self._train_stage(
+        of_flow = self._train_stage(
             "flow",
             FlowModule(generator, self.module.read, change, shift, self._covariance(states, rows)),
             self._with_cells(rows, n_cells=settings.n_cells, matrix=states),
@@ -93,6 +93,8 @@ class GeneratingModel(CellModel):
             batch_size=settings.flow_conditions,
             lr=1e-3,
         )
+        if settings.mean_of == "cells":
+            self.fit_result = of_flow
 
     @property
     def _generator(self) -> CellGenerator:

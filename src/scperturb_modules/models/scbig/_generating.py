@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 BATCH_SIZE = 8
 """Conditions per step of the network over programs, and of the autoencoder."""
 
+AUTOENCODER_RATE, FLOW_RATE = 3e-3, 1e-3
+"""First learning rates of the two."""
+
 
 class GeneratingModel(CellModel):
     """A model that generates cells after it has learned the means of conditions; :class:`SCBIG` has the rest."""
@@ -81,7 +84,7 @@ class GeneratingModel(CellModel):
             self._with_cells(rows, n_cells=settings.n_cells),
             n_steps=settings.autoencoder_steps,
             batch_size=BATCH_SIZE,
-            lr=3e-3,
+            lr=AUTOENCODER_RATE,
         )
         states = self._states_of_training_cells()
         change, shift = self._starts(rows)
@@ -91,7 +94,7 @@ class GeneratingModel(CellModel):
             self._with_cells(rows, n_cells=settings.n_cells, matrix=states),
             n_steps=settings.flow_steps,
             batch_size=settings.flow_conditions,
-            lr=1e-3,
+            lr=FLOW_RATE,
         )
         if settings.mean_of == "cells":
             self.fit_result = of_flow

@@ -16,8 +16,8 @@ from scperturb_modules.models.scbig._module import ScbigModule, ScbigShape
 from scperturb_modules.models.scbig._settings import settings_of
 
 SMALL = {"n_programs": 4, "n_folds": 2, "n_members": 2, "d": 8, "hidden": 12, "rank": 8, "n_latent": 4, "width": 8}
-SMALL |= {"n_inducing": 2, "flow_width": 16, "flow_blocks": 1, "autoencoder_steps": 12, "flow_steps": 20, "n_cells": 8}
-SMALL |= {"align_every": 3}
+SMALL |= {"n_inducing": 2, "flow_width": 16, "flow_blocks": 1, "autoencoder_steps": 6, "flow_steps": 8, "n_cells": 8}
+SMALL |= {"align_every": 2}
 
 
 @pytest.fixture(scope="session")
@@ -150,7 +150,7 @@ def draw_screen(*, seed=1, **settings):
 
     G12 is perturbed in the test part only and not measured; G49 is in no network.
     """
-    sizes = {"n_perturbable": 12, "n_pairs": 18, "n_cells": 24, "n_controls": 90}
+    sizes = {"n_perturbable": 12, "n_pairs": 18, "n_cells": 24, "n_controls": 90, "library_log_mean": 6.0}
     adata = spm.datasets.simulate("tiny", seed=seed, **(sizes | settings))
     adata = adata[:, adata.var_names != "G12"].copy()
     labels = adata.obs["perturbation"].astype(str)

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scperturb_modules.models.scmodel._alignment import correlation_loss, distribution_loss
-from scperturb_modules.models.scmodel._flow import FlowModule
 
 from scperturb_modules.models.scbig import _flow
+from scperturb_modules.models.scbig._alignment import correlation_loss, distribution_loss
+from scperturb_modules.models.scbig._flow import FlowModule
 from scperturb_modules.nn import integrate
 
 QUIET = {"condition_dropout": 0.0, "p_unconditional": 0.0, "p_mask": 0.0, "id_dropout": 0.0, "prior_dropout": 0.0}

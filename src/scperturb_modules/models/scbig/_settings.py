@@ -136,7 +136,7 @@ class ScbigSettings(AnchoredSettings):
     width: int = 32
     n_layers: int = 1
     n_inducing: int = 8
-    autoencoder_steps: int = 600
+    autoencoder_steps: int = 400
     flow_steps: int = 1500
     flow_conditions: int = 16
     n_cells: int = 32
@@ -150,8 +150,8 @@ class ScbigSettings(AnchoredSettings):
     guidance: float = 1.0
     solver: str = "rk4"
     n_steps: int = 8
-    w_correlation: float = 0.1
-    w_distribution: float = 0.1
+    w_correlation: float = 1.0
+    w_distribution: float = 1.0
     align_every: int = 10
 
     def __post_init__(self) -> None:

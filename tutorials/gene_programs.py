@@ -280,8 +280,8 @@ print(
 save(spm.pl.gene_programs(adata), "kang_programs")
 
 # %% [markdown]
-# Hallmark sets are of processes, not of cell types: programs of B cells or of killer cells stay without a name there, or
-# get one that misleads. Read their genes. Which programs does interferon move?
+# Hallmark sets are of processes, not of cell types: programs of B cells or of killer cells stay without a name there,
+# or get one that misleads. Read their genes. Which programs does interferon move?
 
 # %%
 activity = model.get_program_activity().groupby(adata.obs["perturbation"], observed=True).mean()

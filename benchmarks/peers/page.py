@@ -30,7 +30,7 @@ REGIMES = {"combination": ("pair_2of2",), "unseen_gene": ("pair_1of2", "pair_0of
 """Regimes that are judged in each split; pairs of measured genes where half of them train."""
 ANCHOR, KNN = "AdditiveShrunk", "NearestPrior"
 MODEL = "BioDSNN"
-COMPETITORS = (f"{MODEL}{UNGATED}", GEARS, OWN_CONTROLS, "APP", ANCHOR, "Additive", KNN, "MeanShift", "NoChange")
+COMPETITORS = (GEARS, OWN_CONTROLS, "SCBIG", "BioDSNN", "APP", ANCHOR, "Additive", KNN, "MeanShift", "NoChange")
 
 HEAD = f"""# BioDSNN beside GEARS
 
@@ -84,28 +84,30 @@ def wide(rows: pd.DataFrame, scheme: str, regime: str) -> pd.DataFrame:
     return chosen.pivot(index=["seed", "regime", "condition"], columns="model", values="error").dropna(axis=1)
 
 
-def simulated() -> tuple[str, list[str]]:
+def simulated(model: str) -> tuple[str, list[str]]:
+    """Errors of a model and its competitors, and the same in short; the table is in a file of its own."""
     rows = errors(WORLD, list(REGIMES), PREDICTORS, SEEDS)
     texts, tables, short = ["## Simulated screens"], [], []
     for scheme, regimes in REGIMES.items():
         for regime in regimes:
             table = wide(rows, scheme, regime)
-            shown = [MODEL, *(name for name in COMPETITORS if name in table)]
-            tables += [{"split": scheme, "regime": regime, **row} for row in gains_over(table, shown, of=MODEL)]
-            texts.append(f"{regime}: {verdict(table, regime, of=MODEL)}")
-            against = {name: gain_of(table[MODEL], table[name]) for name in (ANCHOR, KNN, GEARS) if name in table}
-            texts += [sentence(MODEL, name, gain) for name, gain in against.items()]
+            others = (f"{model}{UNGATED}", *(name for name in COMPETITORS if name != model))
+            shown = [model, *(name for name in others if name in table)]
+            tables += [{"split": scheme, "regime": regime, **row} for row in gains_over(table, shown, of=model)]
+            texts.append(f"{regime}: {verdict(table, regime, of=model)}")
+            against = {name: gain_of(table[model], table[name]) for name in (ANCHOR, KNN, GEARS) if name in table}
+            texts += [sentence(model, name, gain) for name, gain in against.items()]
             gains = ", ".join(f"{percent(gain)} over {name}" for name, gain in against.items())
             short.append(f"- {regime}, gain in %: {gains}.")
     frame = pd.DataFrame(tables)
-    _write(frame, "biodsnn")
-    return "\n\n".join([*texts, markdown(frame.fillna("")), _gates()]), short
+    write(frame, model.lower())
+    return "\n\n".join([*texts, markdown(frame.fillna("")), _gates(model)]), short
 
 
-def _gates() -> str:
+def _gates(model: str) -> str:
     """Gate and number of left-out conditions of every seed."""
     rows = []
-    for fit in _fits(WORLD, list(REGIMES), [MODEL], SEEDS):
+    for fit in _fits(WORLD, list(REGIMES), [model], SEEDS):
         gates = fit.record()["measured"]["gates"]
         rows.append(
             {"split": fit.scheme, "seed": fit.seed} | {name: f"{f:.2f} (n = {n})" for name, (f, n) in gates.items()}
@@ -113,36 +115,32 @@ def _gates() -> str:
     return "\n\n".join(["### Gates", markdown(pd.DataFrame(rows).fillna(""))])
 
 
-def ablations() -> str:
-    names = [MODEL, *(name for name in VARIANTS if "," not in name)]
+def ablations(model: str, variants: Sequence[str]) -> tuple[pd.DataFrame, int]:
+    """Errors of a model and of variants with a part left out, with the gate off, and how many seeds have all."""
+    names = [model, *variants]
     seeds = [
         one for one in SEEDS if all(Fit(WORLD, "unseen_gene", one, n, EPOCHS, PYTHON).path.exists() for n in names)
     ]
     if not seeds:
-        return ""
-    rows = errors(WORLD, ["unseen_gene"], names, seeds)
-    found = []
+        return pd.DataFrame(), 0
+    rows, full, found = errors(WORLD, ["unseen_gene"], names, seeds), f"{model}{UNGATED}", []
     for regime in ("pair_2of2", "pair_1of2", "pair_0of2", "single_unseen"):
         table = wide(rows, "unseen_gene", regime)
-        for name in [
-            f"{MODEL}{UNGATED}",
-            *(f"{one}{UNGATED}" if f"{one}{UNGATED}" in table else one for one in names[1:]),
-        ]:
-            gain = gain_of(table[name], table[f"{MODEL}{UNGATED}"])
-            against = "" if name == f"{MODEL}{UNGATED}" else percent(gain)
-            found.append(
-                {
-                    "regime": regime,
-                    "model": name,
-                    "L2": f"{table[name].mean():.3f}",
-                    "against full, %": against,
-                    "n": gain.n,
-                }
-            )
-    frame = pd.DataFrame(found)
-    _write(frame, "biodsnn_ablations")
+        for name in [full, *(f"{one}{UNGATED}" if f"{one}{UNGATED}" in table else one for one in variants)]:
+            gain = gain_of(table[name], table[full])
+            against = "" if name == full else percent(gain)
+            error = f"{table[name].mean():.3f}"
+            found.append({"regime": regime, "model": name, "L2": error, "against full, %": against, "n": gain.n})
+    return pd.DataFrame(found), len(seeds)
+
+
+def _ablations() -> str:
+    frame, n_seeds = ablations(MODEL, [name for name in VARIANTS if "," not in name])
+    if frame.empty:
+        return ""
+    write(frame, "biodsnn_ablations")
     text = (
-        f"One part left out at a time, split `unseen_gene`, {len(seeds)} of the five seeds; networks are compared "
+        f"One part left out at a time, split `unseen_gene`, {n_seeds} of the five seeds; networks are compared "
         "with the gate off, because a closed gate hides them. *Against full*: a negative number says what the part is "
         "worth. "
         "noVAE is not listed: the autoencoder regenerates cells and leaves predicted means as they are."
@@ -161,7 +159,7 @@ def norman() -> str:
     gates = next((fit.record()["measured"]["gates"] for fit in fits if fit.predictor == MODEL), {})
     said = ", ".join(f"{regime} {factor:.2f} (n = {n})" for regime, (factor, n) in gates.items())
     frame = table.round(3).sort_values(table.columns[0]).reset_index()
-    _write(frame, "biodsnn_norman")
+    write(frame, "biodsnn_norman")
     text = (
         "CRISPRa in K562 (500 genes), all singles train, all pairs are tested; the controls are shared, so that these "
         f"are figures of the published protocol. So few pairs carry no verdict. Gates of BioDSNN: {said}."
@@ -209,15 +207,16 @@ def _whole_training(found: dict[str, Any]) -> list[str]:
     return [f"{ours:.0f}", f"{found['fit_ratio'] * ours:.0f} (computed)"]
 
 
-def _write(frame: pd.DataFrame, name: str) -> None:
+def write(frame: pd.DataFrame, name: str) -> None:
+    """A table beside the page."""
     with whole_file(PAGES / f"{name}.csv") as path:
         frame.to_csv(path, index=False)
 
 
 def main() -> None:
-    text, short = simulated()
+    text, short = simulated(MODEL)
     of_speed, short_speed = speed()
-    parts = [HEAD, "\n".join([*short, *short_speed]), text, of_speed, ATTENTION, ablations(), norman()]
+    parts = [HEAD, "\n".join([*short, *short_speed]), text, of_speed, ATTENTION, _ablations(), norman()]
     with whole_file(PAGES / "biodsnn.md") as path:
         path.write_text("\n\n".join(part for part in parts if part) + "\n")
 

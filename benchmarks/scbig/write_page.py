@@ -8,7 +8,6 @@ edited by hand; a part whose measurements are missing is left out.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pandas as pd
 from accuracy import VARIANTS
@@ -69,11 +68,8 @@ def cells() -> str:
         "cells by a predicted mean change; *SCBIG, shifted controls* by that of SCBIG, without flow and without "
         "rescaling. *variance*: total variance of generated cells over that of real ones."
     )
-    parts = [
-        "## Generated cells",
-        text,
-        markdown(pd.DataFrame(rows).T.reset_index().set_axis(_names(rows), axis=1)[1:]),
-    ]
+    turned = pd.DataFrame(rows).T.reset_index().set_axis(["", *(str(row["screen"]) for row in rows)], axis=1)[1:]
+    parts = ["## Generated cells", text, markdown(turned)]
     parts += ["\n".join(f"- {one}" for one in said)]
     if not wiring.empty:
         means = wiring.drop(columns=["seed", "condition"])

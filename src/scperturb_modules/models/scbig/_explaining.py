@@ -136,8 +136,9 @@ class ExplainingModel(GeneratingModel):
         DataFrame
             ``condition``, ``program``, ``change`` (predicted; in the units of :meth:`get_program_activity`), ``lower``
             and ``upper`` (90 %; of what would be measured, from conditions left out in training, and for a measured
-            condition from the standard error of its mean; NaN where neither can be given) and ``observed``, where the
-            cells that the model was built from have the condition. Nothing is learned from observed test cells.
+            condition from the standard error of its mean; NaN where neither can be given, as for a gene that is known
+            nowhere) and ``observed``, where the cells that the model was built from have the condition. Nothing is
+            learned from observed test cells.
         """
         self._require_trained("program_changes()")
         prediction = self.predict(conditions, store=False)
@@ -214,11 +215,18 @@ class ExplainingModel(GeneratingModel):
         dict
             ``condition``; ``time`` (T,); ``position`` (n, T, 2) in the first two principal components of controls and
             perturbed cells; ``control`` (m, 2) and ``observed`` (l, 2), real cells there, l = 0 where there are none.
+
+        Raises
+        ------
+        DataError
+            A gene of the condition is known nowhere.
         """
         self._require_trained("flow_paths()")
         self._require_generator("flow_paths()")
         prediction = self.predict([condition], store=False)
         row = parse_row_name(str(prediction.obs_names[0]))
+        if self._unknown_rows([row])[0]:
+            raise DataError(f"{condition!r} has a gene that is known nowhere, and so no flow. Name another condition.")
         with torch.no_grad():
             rows, change = self._seen(row, prediction.layers[keys.DELTA][0])
             network = self._generator.autoencoder
@@ -275,11 +283,12 @@ class ExplainingModel(GeneratingModel):
             yield block if order is None else block[:, order]
 
     def _half_width(self, name: str, seen: str) -> NDArray[np.float64]:
-        if seen != MEASURED or not self.returns_measured:
-            found = self.intervals.half_width(seen)
-            return found if found.size else np.full(len(self.programs.names), np.nan)
         row: Row = parse_row_name(name)
-        return 1.645 * self.programs.standard_error(np.sqrt(self.data.se2[self.data.index[row]]))
+        if seen == MEASURED and self.returns_measured:
+            return 1.645 * self.programs.standard_error(np.sqrt(self.data.se2[self.data.index[row]]))
+        found = self.intervals.half_width(seen)
+        is_unknown = bool(self._unknown_rows([row])[0])
+        return found if found.size and not is_unknown else np.full(len(self.programs.names), np.nan)
 
     def _observed_changes(self, names: Sequence[str]) -> NDArray[np.float64]:
         """(P, K), NaN for conditions without cells."""

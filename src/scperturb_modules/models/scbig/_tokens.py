@@ -90,7 +90,8 @@ class TokenEncoder(nn.Module):
         for block in self.blocks:
             tokens = block(tokens)
         pooled = self.pool(self.query.expand(len(cells), -1, -1), tokens)[:, 0]
-        return self.out(pooled).reshape(*scaled.shape[:-1], -1)
+        latents = self.out(pooled)
+        return latents.reshape(*scaled.shape[:-1], latents.shape[-1])
 
 
 class TokenDecoder(nn.Module):
@@ -121,7 +122,7 @@ class TokenDecoder(nn.Module):
         for block in self.blocks:
             tokens = block(tokens)
         genes = self.slots.readout(tokens.transpose(0, 1), self.weight) + self.bias
-        return genes.reshape(*raw.shape[:-1], -1)
+        return genes.reshape(*raw.shape[:-1], genes.shape[-1])
 
 
 def starting_at_zero(layer: nn.Linear) -> nn.Linear:

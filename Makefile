@@ -17,7 +17,7 @@ PINNED := $(if $(IS_311),-c constraints.txt,)
 # the tests run side by side: one thread each, or they fight for the cores
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install demo test test-full lint docs bench-real bench-full bench-app bench-priors bench-gears bench-speed clean
+.PHONY: help install demo test test-full lint docs bench-real bench-full bench-app bench-priors bench-gears bench-scbig bench-speed clean
 
 help:  ## list what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,6 +78,23 @@ bench-gears: install $(GEARS)/.installed  ## BioDSNN beside GEARS 0.1.2 in an en
 	$(ONE_THREAD) $(BIN)/python benchmarks/peers/accuracy.py norman --python $(GEARS)/bin/python
 	$(ONE_THREAD) $(BIN)/python benchmarks/peers/accuracy.py simulated --python $(GEARS)/bin/python
 	PYTHONPATH=benchmarks $(BIN)/python benchmarks/peers/page.py
+
+SCBIG_PATHS := PYTHONPATH=benchmarks:benchmarks/peers
+# a copy of the public release, https://github.com/ttruan2426-dot/scBIG
+SCBIG_RELEASE ?= ../scBIG
+
+.venv-%/.installed: benchmarks/scbig/%-requirements.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+bench-scbig: install .venv-scbig/.installed .venv-cellflow/.installed  ## SCBIG beside the public scBIG release and CellFlow in environments of their own; programs, cells, means
+	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/compare.py --checkout $(SCBIG_RELEASE) --batch-size 256 --iterations 4000 --every 1000 --encoder-epochs 20 --schemes combination
+	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/peers/accuracy.py simulated --model SCBIG
+	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/programs.py
+	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/cells.py
+	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/solvers.py
+	$(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/write_page.py
 
 bench-speed: install  ## times of pseudobulk, baselines, APP, builders of priors, masked attention and interactions
 	$(BIN)/python benchmarks/speed/pseudobulk.py

@@ -1,7 +1,7 @@
 """The public scBIG release, CellFlow and a model of ours on one screen: same cells, split, embeddings, threads.
 
 Each trains in a process of its own (``release_worker.py``, ``cellflow_worker.py``, ``ours_worker.py``), two in
-environments of their own (``requirements.txt``, ``cellflow-requirements.txt``); they meet in a folder. Run with
+environments of their own (``scbig-requirements.txt``, ``cellflow-requirements.txt``); they meet in a folder. Run with
 ``PYTHONPATH=benchmarks:benchmarks/peers``.
 """
 

@@ -20,6 +20,12 @@ SMALL = {"n_members": 1, "n_folds": 2}
 MODELS = {
     "APP": (spm.APP, SMALL | {"d": 4}),
     "BioDSNN": (spm.BioDSNN, SMALL | {"d": 4, "vae_hidden": (8,), "n_latent": 2, "n_cells": 4}),
+    "SCBIG": (
+        spm.SCBIG,
+        SMALL
+        | {"d": 4, "n_programs": 4, "n_latent": 2, "width": 4, "flow_width": 8, "n_cells": 8}
+        | {"autoencoder_steps": 2, "flow_steps": 2},
+    ),
 }
 ASKED = ["STAT3", "IFNGR1+STAT3"]
 
@@ -54,6 +60,7 @@ def make_mudata(rna):
     def made(columns="top", *, reverse_rna=False, without_guides=0, without_rna=0):
         bare = rna.obs[[]]
         expression = AnnData(rna.X.copy(), obs=bare if columns == "top" else rna.obs.copy(), var=rna.var.copy())
+        expression.layers["counts"] = rna.layers["counts"].copy()
         counts = rna.obsm["grna_counts"].astype(np.float32)
         guides = AnnData(counts, obs=bare, var=pd.DataFrame(index=rna.uns["grna_names"]))
         expression = expression[:: -1 if reverse_rna else 1][without_rna:].copy()
@@ -178,7 +185,7 @@ def test_names_that_do_not_exist(make_mudata):
     with pytest.raises(MissingKeyError, match=r"obs\['guide'\] does not exist; obs has 'perturbation', 'gRNA'"):
         spm.APP.setup_mudata(mdata, perturbation_key="guide")
     mdata["rna"].layers["logged"] = mdata["rna"].X
-    with pytest.raises(MissingKeyError, match=r"layers\['log'\] does not exist; layers has 'logged'"):
+    with pytest.raises(MissingKeyError, match=r"layers\['log'\] does not exist; layers has 'counts', 'logged'"):
         spm.APP.setup_mudata(mdata, layer="log")
 
 

@@ -14,7 +14,7 @@ from scipy import sparse
 from scperturb_modules import _keys as keys
 from scperturb_modules._errors import DataError, MissingKeyError
 from scperturb_modules.baselines import MeanShift
-from scperturb_modules.models._setup import require_genes
+from scperturb_modules.models._setup import require_genes, screen_of
 
 ASKED = ["G07", "G01+G06", "G00"]
 FORMATS = {
@@ -123,6 +123,14 @@ def test_mudata(screen, make_screen, toy_class, fit, in_rna):
     cells = model.predict_cells(["G07"], n_cells=4)
     assert set(cells.obs["control_cell"]) <= set(screen.obs_names)
     toy_class(mdata)  # a second model of one setup
+
+
+def test_counts_of_a_modality_come_along(make_screen, toy_class):
+    mdata = as_mudata(make_screen())
+    mdata["rna"].layers["counts"] = mdata["rna"].X.copy()
+    mdata["rna"].layers["other"] = mdata["rna"].X.copy()
+    toy_class.setup_mudata(mdata)
+    assert set(screen_of(mdata).layers) == {"counts"}
 
 
 def test_cells_of_a_modality_may_be_in_another_order(screen, make_screen, toy_class, fit):

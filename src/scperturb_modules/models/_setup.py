@@ -147,7 +147,7 @@ def screen_of(data: AnnData | MuData, screen: keys.ScreenKeys | None = None, mod
     wanted = [key for key in (*(getattr(screen, name) for name in _COLUMNS), screen.split_key) if key is not None]
     found = {key: column_in(data, rna, key) for key in wanted}
     obs = pd.DataFrame({key: column for key, column in found.items() if column is not None}, index=rna.obs_names)
-    layers = {} if screen.layer is None or screen.layer not in rna.layers else {screen.layer: rna.layers[screen.layer]}
+    layers = {key: rna.layers[key] for key in (screen.layer, keys.COUNTS) if key is not None and key in rna.layers}
     return AnnData(rna.X, obs=obs, var=rna.var, layers=layers, uns={keys.ROOT: {keys.SETUP: screen.to_uns()}})
 
 

@@ -67,7 +67,7 @@ def program_correlation(
     ['control', 'predicted', 'predicted_change']
     """
     found = _programs.stored(adata, keys.PROGRAM_CORRELATION)
-    conditions = pd.Index(np.asarray(found["conditions"]).astype(str))
+    conditions = pd.Index([str(name) for name in found["conditions"]])
     row = resolve_row(condition, conditions, "the stored correlations")
     number = conditions.get_loc(row)
     control, predicted, observed = (

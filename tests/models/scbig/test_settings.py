@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import FrozenInstanceError, asdict, fields
 
+import numpy as np
 import pytest
 
 from scperturb_modules._errors import DataError
@@ -54,7 +55,8 @@ def test_shares_are_from_0_to_below_1(name, value):
 def test_numbers_of_programs(value):
     with pytest.raises(DataError, match='n_programs=.*, but it is "auto" or a number from 2'):
         settings_of("tool", {"n_programs": value})
-    assert settings_of("tool", {"n_programs": 2}).n_programs == 2
+    for number in (2, np.arange(5)[2]):
+        assert settings_of("tool", {"n_programs": number}).n_programs == 2
 
 
 @pytest.mark.parametrize("value", [(), ["coexpresion"], ("priors", "cells")])

@@ -106,7 +106,8 @@ class FlowModule(BaseModuleClass):
 
     def _alignment(self, generated: Tensor, real: Tensor, covariance: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         settings = self.settings
-        loss, said = generated.new_zeros(()), {}
+        loss = generated.new_zeros(())
+        said: dict[str, Tensor] = {}
         terms = ("correlation", settings.w_correlation, correlation_loss, covariance), (
             "distribution", settings.w_distribution, distribution_loss, real
         )  # fmt: skip

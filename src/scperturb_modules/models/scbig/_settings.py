@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from types import MappingProxyType
 from typing import Any
 
@@ -160,7 +161,7 @@ class ScbigSettings(AnchoredSettings):
         strange = sorted(set(self.relations) - set(RELATIONS))
         if strange or not self.relations:
             raise DataError(f"relations={self.relations!r}; choose some of {', '.join(RELATIONS)}.")
-        if self.n_programs != "auto" and not (isinstance(self.n_programs, int) and self.n_programs >= 2):
+        if self.n_programs != "auto" and not (isinstance(self.n_programs, Integral) and self.n_programs >= 2):
             raise DataError(f'n_programs={self.n_programs!r}, but it is "auto" or a number from 2.')
         if self.d % self.heads or self.width % self.heads:
             raise DataError(f"d={self.d} and width={self.width} must be multiples of heads={self.heads}.")

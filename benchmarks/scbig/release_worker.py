@@ -1,4 +1,4 @@
-"""Train the public scBIG release on a folder and predict, in the environment of ``scbig-requirements.txt``, not in ours.
+"""Train the public scBIG release on a folder and predict, in the environment of ``scbig-requirements.txt`` alone.
 
 ``python release_worker.py FOLDER CHECKOUT`` with ``benchmarks/peers`` on the ``PYTHONPATH``; CHECKOUT is a copy of the
 release. The folder, written by ``peers.py``:

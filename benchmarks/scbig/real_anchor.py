@@ -37,7 +37,7 @@ def lines(name: str) -> Iterator[dict[str, Any]]:
         raise SystemExit(f"{name}: {board.errors['message'].iloc[0]}\n{board.errors['traceback'].iloc[0]}")
     scores = board.frame[board.frame["metric"] == PRIMARY].dropna(subset="value")
     for regime, group in scores.groupby("regime", observed=True):
-        keys = [key for key in ("split", "condition", "cell_type") if key in group]
+        keys = [key for key in ("fold", "stratum", "condition") if key in group]
         table = group.pivot_table(index=keys, columns="model", values="value", observed=True)
         units = [str(index) for index in table.index]
         gain = spm.metrics.compare(table["SCBIG"].to_numpy(), table[ANCHOR].to_numpy(), units)

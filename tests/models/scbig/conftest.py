@@ -217,3 +217,9 @@ def big_screen():
 def big(big_screen):
     """A trained model that tests may ask but not change."""
     return fitted(big_screen)
+
+
+@pytest.fixture(scope="session")
+def draw_cells(load_file):
+    """Cells with planted programs."""
+    return load_file(Path(__file__).with_name("planted.py")).draw_cells

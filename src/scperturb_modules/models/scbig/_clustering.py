@@ -61,7 +61,7 @@ def cluster_genes(
     *,
     balance: str = "soft",
     seed: int = 0,
-    beta: float = 1.0,
+    beta: float | Sequence[float] = 1.0,
     n_rounds: int = 3,
     min_size: int = 8,
 ) -> Clustering:
@@ -81,7 +81,7 @@ def cluster_genes(
     seed
         Of the starts of k-means.
     beta
-        Weight of the graphs beside the relations.
+        Weight of the graphs beside the relations, one for all or one for each.
     n_rounds
         Most rounds of means, transport plan and rounding after k-means.
 
@@ -92,10 +92,10 @@ def cluster_genes(
 
     Notes
     -----
-    The cost of gene i in program k is ``D_sem / range + beta D_graph``: one minus the mean cosine with the program's
-    means over the relations that cover the gene, and one minus the share of the gene's edges that lead into the
-    program, ``(sum_j A_ij + 1/K) / (degree + 1)``. Genes without an edge get nothing from the graph. Genes that no
-    relation covers are put where their edges lead, else where most room is.
+    The cost of gene i in program k is ``D_sem / range + beta D_graph``. D_sem is one minus the mean cosine with the
+    program's means over the relations that cover the gene; D_graph one minus the share of the gene's edges that lead
+    into the program, ``(sum_j A_ij + 1/K) / (degree + 1)``, averaged over graphs. Genes without an edge get nothing
+    from a graph. Genes that no relation covers are put where their edges lead, else where most room is.
 
     Examples
     --------
@@ -104,9 +104,11 @@ def cluster_genes(
     >>> found.labels.tolist() == [0] * 10 + [1] * 10
     True
     """
-    graphs = [_scaled(graph) for graph in graphs if graph.nnz]
+    betas = np.broadcast_to(np.asarray(beta, dtype=np.float64), len(graphs))
+    pulls = [(_scaled(graph), own / len(graphs)) for graph, own in zip(graphs, betas, strict=True) if graph.nnz]
+    graphs = [graph for graph, _ in pulls]
     relations = relations_used(relations, graphs, n_programs)
-    n_genes = _check(relations, n_programs)
+    n_genes = require_genes_for(relations, n_programs)
     covered = np.logical_or.reduce([one.covered for one in relations])
     known = np.flatnonzero(covered)
     capacity = n_genes // n_programs + (np.arange(n_programs) < n_genes % n_programs)
@@ -114,14 +116,14 @@ def cluster_genes(
     labels = np.full(n_genes, -1)
     labels[known] = spherical_kmeans(*_joined(relations, known), n_programs, seed=seed)
     for _ in range(n_rounds):
-        cost = _cost(relations, graphs, labels, n_programs, beta)
+        cost = _cost(relations, pulls, labels, n_programs)
         after = labels.copy()
         after[known] = _assigned(cost[known], capacity, balance, least)
         moved = np.mean(after[known] != labels[known])
         labels = after
         if moved < SETTLED:
             break
-    cost = _cost(relations, graphs, labels, n_programs, beta)
+    cost = _cost(relations, pulls, labels, n_programs)
     labels = _with_uncovered(labels, graphs, capacity if balance == "equal" else None, n_programs)
     return _in_order(labels, np.where(covered, _margin(cost, labels), 0.0), ~covered)
 
@@ -145,7 +147,8 @@ def _joined(relations: Sequence[Relation], known: Index) -> tuple[Array, Array]:
     return rows / np.sqrt(total)[:, None], strength / total
 
 
-def _check(relations: Sequence[Relation], n_programs: int) -> int:
+def require_genes_for(relations: Sequence[Relation], n_programs: int) -> int:
+    """G, where enough is known of enough genes; a DataError with the mend where it is not."""
     if not relations:
         raise DataError(
             "There is nothing to find gene programs from: no gene varies in the training cells, and no prior knows the "
@@ -157,7 +160,7 @@ def _check(relations: Sequence[Relation], n_programs: int) -> int:
     if n_known < 2 * n_programs:
         raise DataError(
             f"{n_programs} programs need at least {2 * n_programs} genes that something is known of; there are "
-            f"{n_known} of {n_genes}. Pass n_programs={max(2, n_known // 8)} or fewer, or more genes."
+            f"{n_known} of {n_genes}. Pass n_programs={max(1, n_known // 8)} or fewer, or more genes."
         )
     return n_genes
 
@@ -179,12 +182,12 @@ def _of_graphs(graphs: Sequence[Graph], n_programs: int) -> list[Relation]:
     return [one for one in found if one.covered.any()]
 
 
-def _cost(relations: Sequence[Relation], graphs: Sequence[Graph], labels: Index, n_programs: int, beta: float) -> Array:
-    """(G, K)."""
+def _cost(relations: Sequence[Relation], pulls: Sequence[tuple[Graph, float]], labels: Index, n_programs: int) -> Array:
+    """(G, K) distances in units of their range, and those in the graphs by their weights."""
     distance = _semantic_distance(relations, labels, n_programs)
     cost = distance / max(np.ptp(distance), 1e-12)
-    if graphs and beta:
-        cost = cost + beta * np.mean([_graph_distance(graph, labels, n_programs) for graph in graphs], axis=0)
+    for graph, weight in pulls:
+        cost += weight * _graph_distance(graph, labels, n_programs)
     return cost
 
 

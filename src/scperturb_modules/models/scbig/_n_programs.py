@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scperturb_modules.models.scbig._clustering import Graph, joined_vectors, relations_used
+from scperturb_modules.models.scbig._clustering import Graph, joined_vectors, relations_used, require_genes_for
 from scperturb_modules.models.scbig._kmeans import centroids, spherical_kmeans
 from scperturb_modules.models.scbig._relations import Relation
 
@@ -44,8 +44,14 @@ def choose_n_programs(
         K.
     DataFrame
         A row for each number tried: ``n_programs``, ``silhouette``.
+
+    Raises
+    ------
+    DataError
+        There is neither a relation nor an edge, or there are fewer than four genes.
     """
     used = relations_used(relations, graphs, MOST)
+    require_genes_for(used, 2)
     vectors, weight = joined_vectors(used)
     fewest = min(FEWEST, max(2, len(vectors) // GENES_PER_PROGRAM))
     most = max(fewest, min(MOST, len(vectors) // GENES_PER_PROGRAM))
@@ -66,7 +72,7 @@ def choose_n_programs(
         best = _best(score)
         judge(range(best - 2, best + 3))
     table = pd.DataFrame({"n_programs": sorted(score), "silhouette": [score[k] for k in sorted(score)]})
-    return _best(score), table
+    return _best(score), table.set_axis(table.index.astype(str))
 
 
 def _best(score: Mapping[int, float]) -> int:

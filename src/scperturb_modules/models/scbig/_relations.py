@@ -27,9 +27,12 @@ MOST_SD = 10.0
 BLOCK = 512
 """Cells that are made dense together."""
 
+MOST_NOISE = 0.9
+"""Directions count from this share of the largest singular value of noise: weak programs are known together only."""
+
 LEAST_WEIGHT, N_PAIRS = 0.01, 100_000
 
-_OVERSAMPLED, _POWERS = 10, 3
+_OVERSAMPLED, _POWERS, _POWERS_OF_NOISE = 10, 3, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +52,7 @@ class Relation:
     strength
         (G,) float64, how much a gene counts in the mean of its program: the size of its signal; 0 where not covered.
     n_directions
-        Directions above the noise; 0 where nothing is, or where noise was not judged.
+        Directions that stand out from noise; 0 where none does, or where noise was not judged.
     """
 
     name: str
@@ -95,7 +98,7 @@ def coexpression_relation(
     Notes
     -----
     Least-squares residuals are standardised, cut at 10 standard deviations, and decomposed (Halko et al. 2011,
-    algorithm 4.4). Directions count by how far their singular value exceeds that of the same residuals with random
+    algorithm 4.4). Directions count by how far their singular value exceeds those of the same residuals with random
     signs, which keep every gene's and every cell's variance but share nothing (Hong, Sheng and Dobriban, Selecting the
     number of components in PCA via random signflips, 2020): in counts, most directions are noise.
 
@@ -115,8 +118,8 @@ def coexpression_relation(
         return Relation.of(name, np.zeros((residuals.shape[1], 1)))
     size, vectors = leading_directions(residuals, rank, rng)
     _flip_signs(residuals, rng)
-    noise = leading_directions(residuals, rank, rng)[0][0]
-    return _above_noise(name, size[remove_top_pcs:], vectors[:, remove_top_pcs:], noise)
+    noise = leading_directions(residuals, 1, rng, n_powers=_POWERS_OF_NOISE)[0][0]
+    return _above_noise(name, size[remove_top_pcs:], vectors[:, remove_top_pcs:], noise, varies)
 
 
 def response_relation(delta: Array, se2: Array, *, rank: int = 32, name: str = "response") -> Relation | None:
@@ -147,8 +150,9 @@ def response_relation(delta: Array, se2: Array, *, rank: int = 32, name: str = "
     scaled -= scaled.mean(axis=0)
     _, size, vectors = np.linalg.svd(scaled, full_matrices=False)
     rank = min(rank, len(delta) // 2)
-    noise = np.sqrt(len(delta)) + np.sqrt(np.count_nonzero(scaled.any(axis=0)))
-    return _above_noise(name, size[:rank], vectors[:rank].T, float(noise))
+    varies = np.any(scaled != 0, axis=0)
+    noise = np.sqrt(len(delta)) + np.sqrt(np.count_nonzero(varies))
+    return _above_noise(name, size[:rank], vectors[:rank].T, float(noise), varies)
 
 
 def table_relation(name: str, table: pd.DataFrame, genes: Sequence[str]) -> Relation:
@@ -178,19 +182,40 @@ def weighted_by_agreement(relations: Sequence[Relation], *, seed: int) -> list[R
     says something else about genes, or nothing, would only blur the programs of the first.
     """
     first, *others = relations
-    rng = np.random.default_rng(seed)
     found = [first]
     for other in others:
-        both = np.flatnonzero(first.covered & other.covered)
-        weight = LEAST_WEIGHT
-        if len(both) > 2:
-            i, j = rng.choice(both, (2, N_PAIRS))
-            i, j = i[i != j], j[i != j]
-            cosines = [np.einsum("ij,ij->i", one.vectors[i], one.vectors[j]) for one in (first, other)]
-            if min(np.ptp(cosines, axis=1)) > 0:
-                weight = max(LEAST_WEIGHT, float(np.corrcoef(cosines)[0, 1]))
-        found.append(replace(other, weight=weight))
+        i, j = _pairs(first.covered & other.covered, N_PAIRS, seed)
+        found.append(replace(other, weight=_agreement(_cosines(first, i, j), _cosines(other, i, j))))
     return found
+
+
+def graph_agreement(relation: Relation, graph: Any, *, seed: int) -> float:
+    """The same of a graph (G, G): correlation of cosines and edges, over all edges and as many random pairs."""
+    gene, partner = sparse.triu(graph, k=1).nonzero()
+    both = relation.covered[gene] & relation.covered[partner]
+    gene, partner = gene[both], partner[both]
+    i, j = _pairs(relation.covered, len(gene), seed)
+    cosines = np.concatenate([_cosines(relation, gene, partner), _cosines(relation, i, j)])
+    return _agreement(cosines, np.arange(len(cosines)) < len(gene))
+
+
+def _pairs(among: NDArray[np.bool_], n: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """About n random pairs of two genes."""
+    genes = np.flatnonzero(among)
+    if not len(genes):
+        return genes, genes
+    i, j = np.random.default_rng(seed).choice(genes, (2, n))
+    return i[i != j], j[i != j]
+
+
+def _cosines(relation: Relation, i: NDArray[np.intp], j: NDArray[np.intp]) -> Array:
+    return np.einsum("ij,ij->i", relation.vectors[i], relation.vectors[j])
+
+
+def _agreement(one: NDArray[Any], other: NDArray[Any]) -> float:
+    if len(one) < 3 or not np.ptp(one.astype(float)) > 0 or not np.ptp(other.astype(float)) > 0:
+        return LEAST_WEIGHT
+    return max(LEAST_WEIGHT, float(np.corrcoef(one, other)[0, 1]))
 
 
 def standardised_residuals(cells: Any, covariates: Any) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -217,11 +242,13 @@ def standardised_residuals(cells: Any, covariates: Any) -> tuple[NDArray[np.floa
     return residuals, varies
 
 
-def leading_directions(matrix: NDArray[Any], rank: int, rng: np.random.Generator) -> tuple[Array, Array]:
+def leading_directions(
+    matrix: NDArray[Any], rank: int, rng: np.random.Generator, *, n_powers: int = _POWERS
+) -> tuple[Array, Array]:
     """(r,) largest singular values and (G, r) right singular vectors of a matrix (n, G)."""
     width = min(rank + _OVERSAMPLED, *matrix.shape)
     basis = rng.standard_normal((matrix.shape[1], width)).astype(matrix.dtype)
-    for _ in range(_POWERS):
+    for _ in range(n_powers):
         basis = np.linalg.qr(matrix.T @ np.linalg.qr(matrix @ basis)[0])[0]
     _, size, turned = np.linalg.svd(matrix @ basis, full_matrices=False)
     vectors = basis @ turned.T
@@ -238,14 +265,14 @@ def _flip_signs(matrix: NDArray[np.float32], rng: np.random.Generator) -> None:
         np.negative(block, where=bits.reshape(len(block), -1)[:, :n_genes].astype(bool), out=block)
 
 
-def _above_noise(name: str, size: Array, vectors: Array, noise: float) -> Relation:
-    """Directions by how much they exceed the noise; all of them as they are where none does."""
-    n = int(np.count_nonzero(size > noise))
-    if n == 0:
+def _above_noise(name: str, size: Array, vectors: Array, noise: float, varies: NDArray[np.bool_]) -> Relation:
+    """Directions by how much they exceed most noise; all of them as they are where none exceeds all of it."""
+    if size[0] <= noise:
         logger.warning("%s: no direction stands out from noise; programs found by it will mean little.", name)
         return Relation.of(name, vectors * size)
-    loading = simple_loadings(vectors[:, :n] * np.sqrt(size[:n] ** 2 - noise**2))
-    return Relation.of(name, loading, n_directions=loading.shape[1])
+    excess = size**2 - (MOST_NOISE * noise) ** 2
+    loading = simple_loadings(vectors[:, excess > 0] * np.sqrt(excess[excess > 0]))
+    return Relation.of(name, loading * varies[:, None], n_directions=loading.shape[1])
 
 
 def _blocks(n: int) -> list[slice]:

@@ -240,7 +240,7 @@ save(spm.pl.flow_paths(adata), "simulated_flow")
 # %%
 found = model.module_correlation(strongest)
 save(spm.pl.program_correlation(adata, pair), "simulated_correlation")
-control = off_diagonal([found["control"]])
+control = off_diagonal(found["control"][:1])
 predicted = off_diagonal(found["predicted"]) - control
 print(
     f"changes of correlation, predicted and observed: {pearson(predicted, off_diagonal(found['observed']) - control)}"

@@ -111,7 +111,7 @@ def rewiring(adata: ad.AnnData, model: Any, test: list[str]) -> Iterator[dict[st
         def own(matrix: np.ndarray) -> np.ndarray:
             return matrix[np.ix_(of_found, of_found)][upper]
 
-        control, predicted, observed = own(answer["control"]), own(answer["predicted"][i]), own(answer["observed"][i])
+        control, predicted, observed = (own(answer[name][i]) for name in ("control", "predicted", "observed"))
         truly = truth["program_correlation"][rows.index(name)][np.ix_(of_planted, of_planted)][upper]
         yield {
             "condition": name,

@@ -141,7 +141,7 @@ def make_scbig(n_programs=8, *, named=True, n_conditions=6, seed=0):
                 "programs": np.array(programs),
                 "predicted": said,
                 "observed": seen,
-                "control": control,
+                "control": np.stack([control] * len(conditions)),
             },
             "flow_paths": {
                 "condition": conditions[0],

@@ -33,7 +33,7 @@ def test_panels_are_the_matrices_in_one_order(scbig):
     stored = found(scbig)
     order = [int(name.split()[0][1:]) - 1 for name in names(axes["control"].get_yticklabels())]
     assert sorted(order) == list(range(8))
-    control, predicted, observed = stored["control"], stored["predicted"][0], stored["observed"][0]
+    control, predicted, observed = (stored[name][0] for name in ("control", "predicted", "observed"))
     matrices = dict(zip(PANELS, (control, predicted, predicted - control, observed - control), strict=True))
     others = ~np.eye(8, dtype=bool)
     for name, matrix in matrices.items():
@@ -54,7 +54,7 @@ def test_correlations_share_a_scale_and_differences_another(scbig):
 
 def test_the_title_has_the_correlation_over_pairs(scbig):
     stored, pairs = found(scbig), np.triu_indices(8, 1)
-    said, seen = ((stored[name][1] - stored["control"])[pairs] for name in ("predicted", "observed"))
+    said, seen = ((stored[name][1] - stored["control"][1])[pairs] for name in ("predicted", "observed"))
     axes = program_correlation(scbig, "G01")
     r = np.corrcoef(said, seen)[0, 1]
     assert set(above(axes["control"])) == {"G01", f"Pearson {r:.2f} over 28 changes", "control cells"}

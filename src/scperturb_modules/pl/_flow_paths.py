@@ -25,8 +25,8 @@ CONTROL_COLOR, OBSERVED_COLOR, PATH_COLOR = _style.BASELINE_COLOR, _style.PALETT
 def flow_paths(adata: AnnData, *, ax: Axes | None = None, show: bool | None = None) -> Axes:
     """Draw the paths of generated cells from control to perturbed, over the real cells.
 
-    Each thin line is a cell that the flow moves, from where it starts among control cells to its end (dot); the arrow
-    is their mean. The plane is that of the first two principal components of the model's latent space.
+    Each thin line is a cell that the flow moves, from a control shifted by the mean change of the condition to its end
+    (dot); the arrow is their mean. The plane is that of the first two principal components of the model's latent space.
 
     Parameters
     ----------

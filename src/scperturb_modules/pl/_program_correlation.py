@@ -58,7 +58,7 @@ def program_correlation(
     --------
     >>> import anndata, numpy as np
     >>> from scperturb_modules.pl._program_correlation import program_correlation
-    >>> control, said = np.eye(2), np.array([[[1.0, 0.5], [0.5, 1.0]]])
+    >>> control, said = np.eye(2)[None], np.array([[[1.0, 0.5], [0.5, 1.0]]])
     >>> stored = {"conditions": np.array(["KLF1"]), "programs": np.array(["P1", "P2"])}
     >>> stored = stored | {"control": control, "predicted": said, "observed": np.full((1, 2, 2), np.nan)}
     >>> adata = anndata.AnnData(np.zeros((1, 1), dtype=np.float32))
@@ -72,7 +72,7 @@ def program_correlation(
     number = conditions.get_loc(row)
     control, predicted, observed = (
         np.array(one, dtype=np.float64)
-        for one in (found["control"], found["predicted"][number], found["observed"][number])
+        for one in (found[name][number] for name in ("control", "predicted", "observed"))
     )
     _programs.require_finite(predicted, f"The predicted correlation of {row!r}")
     order = _programs.order_of(control)

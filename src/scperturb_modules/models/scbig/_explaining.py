@@ -176,9 +176,10 @@ class ExplainingModel(GeneratingModel):
         Returns
         -------
         dict
-            ``conditions`` (P,), ``programs`` (K,), ``predicted`` and ``observed`` (P, K, K) correlations of program
-            activities between cells, ``control`` (K, K). Predicted: in 512 training controls, moved as
-            :meth:`predict_cells` moves cells, not cut at 0. Observed: NaN for fewer than 20 cells.
+            ``conditions`` (P,), ``programs`` (K,), ``predicted``, ``observed`` and ``control`` (P, K, K) correlations
+            of program activities between cells. Predicted: in 512 training controls of the context, moved as
+            :meth:`predict_cells` moves cells, not cut at 0; control: before they are moved. Observed: NaN for fewer
+            than 20 cells.
         """
         self._require_trained("module_correlation()")
         self._require_generator("module_correlation()")
@@ -192,7 +193,7 @@ class ExplainingModel(GeneratingModel):
                 for name, delta in zip(names, prediction.layers[keys.DELTA], strict=True)
             ]),
             "observed": np.stack([self._observed_correlation(name) for name in names]),
-            "control": _correlation(self.programs.activity(self._generator.reference[0].cpu().numpy())),
+            "control": np.stack([self._control_correlation(parse_row_name(name)[1]) for name in names]),
         }  # fmt: skip
         if store:
             self._store(keys.PROGRAM_CORRELATION, found)
@@ -315,6 +316,10 @@ class ExplainingModel(GeneratingModel):
             own = own & (found.contexts == context)
         rows = some_of(np.flatnonzero(own), N_DRAWN, seed=0)
         return np.concatenate([empty, *self._blocks(view, rows)])
+
+    def _control_correlation(self, context: str | None) -> NDArray[np.float64]:
+        reference = self._generator.reference[self.data.contexts.index(context)]
+        return _correlation(self.programs.activity(reference.cpu().numpy()))
 
     def _observed_correlation(self, name: str) -> NDArray[np.float64]:
         cells = self._observed_cells(name)

@@ -93,6 +93,8 @@ bench-scbig: install .venv-scbig/.installed .venv-cellflow/.installed  ## SCBIG 
 	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/peers/accuracy.py simulated --model SCBIG
 	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/programs.py
 	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/cells.py
+	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/cell_ablations.py
+	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/real_anchor.py
 	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/solvers.py
 	$(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/write_page.py
 

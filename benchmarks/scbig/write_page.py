@@ -1,8 +1,8 @@
 """What SCBIG is worth: ``docs/benchmarks/scbig.md``, from the fits and tables that are kept.
 
-``PYTHONPATH=benchmarks:benchmarks/peers python benchmarks/scbig/write_page.py`` after ``accuracy.py --model SCBIG``,
-``real_anchor.py``, ``programs.py``, ``cells.py``, ``cell_ablations.py``, ``solvers.py`` and ``compare.py``; ``make bench-scbig`` runs all. Nothing on the page is
-edited by hand; a part whose measurements are missing is left out.
+``PYTHONPATH=benchmarks:benchmarks/peers python benchmarks/scbig/write_page.py`` after ``accuracy.py --model SCBIG`` and
+the other scripts of this folder; ``make bench-scbig`` runs all. Nothing on the page is edited by hand; a part whose
+measurements are missing is left out.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def recovery() -> str:
 def real() -> str:
     found = table_of("scbig_real")
     text = (
-        "Screens, splits and priors of `make bench-real`; Papalexi in five folds. Where the error is exactly that of the "
-        "anchor the gates are closed: there are too few pairs to learn from, or what a network learns of 20 singles "
+        "Screens, splits and priors of `make bench-real`; Papalexi in five folds. Where the error is exactly that of "
+        "the anchor the gates are closed: there are too few pairs to learn from, or what a network learns of 20 singles "
         'does not carry over to others. SCBIG then says so in `obs["gate"]` and answers as its anchor.'
     )
     return "" if found.empty else "\n\n".join(["## Real screens: means against the anchor", text, markdown(found)])

@@ -58,7 +58,7 @@ def real() -> str:
     found = table_of("scbig_real")
     text = (
         "Screens, splits and priors of `make bench-real`; Papalexi in five folds. Where the error is exactly that of "
-        "the anchor the gates are closed: there are too few pairs to learn from, or what a network learns of 20 singles "
+        "the anchor the gates are closed: too few pairs to learn from, or what a network learns of 20 singles "
         'does not carry over to others. SCBIG then says so in `obs["gate"]` and answers as its anchor.'
     )
     return "" if found.empty else "\n\n".join(["## Real screens: means against the anchor", text, markdown(found)])

@@ -17,7 +17,7 @@ from scperturb_modules.models.scbig._settings import settings_of
 
 SMALL = {"n_programs": 4, "n_folds": 2, "n_members": 2, "d": 8, "hidden": 12, "rank": 8, "n_latent": 4, "width": 8}
 SMALL |= {"n_inducing": 2, "flow_width": 16, "flow_blocks": 1, "autoencoder_steps": 6, "flow_steps": 8, "n_cells": 8}
-SMALL |= {"align_every": 2}
+SMALL |= {"align_every": 2, "n_steps": 3}
 
 
 @pytest.fixture(scope="session")

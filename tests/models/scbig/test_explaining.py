@@ -257,3 +257,15 @@ def test_training_comes_first(big_screen, build):
     for ask in (model.program_changes, model.module_correlation, model.flow_paths):
         with pytest.raises(NotTrainedError, match=r"needs a trained SCBIG; call train\(\) first"):
             ask("G12" if ask == model.flow_paths else ["G12"])
+
+
+# -- are the same programs found again -------------------------------------------------------------------------------
+
+
+def test_stability_is_judged_by_cells(big, tmp_path):
+    found = big.program_stability(n_seeds=2)
+    assert list(found) == ["seeds", "halves", "strong_halves"] and all(-0.5 <= one <= 1 for one in found.values())
+    assert big.program_stability(n_seeds=2) == found, "the same seed, the same numbers"
+    big.save(tmp_path / "model")
+    with pytest.raises(DataError, match="Stability is judged by cells"):
+        spm.load(tmp_path / "model").program_stability()

@@ -66,6 +66,9 @@ def test_conditions_differ_by_genes_parts_and_measurement(make_generator):
         {"measured": (1 - rows.measured) * rows.present},
     ):
         assert (generator.condition(rows_with(rows, **changed)) - before).abs().amax(dim=1).min() > 1e-3
+    alike = rows_with(rows, measured_part=rows.expected_part)
+    seen = rows_with(alike, measured=(1 - rows.measured) * rows.present)
+    assert (generator.condition(alike) - generator.condition(seen)).abs().amax(dim=1).min() > 1e-3
 
 
 # -- the flow --------------------------------------------------------------------------------------------------------

@@ -19,6 +19,9 @@ from scperturb_modules.models._setup import require_genes, screen_of
 from scperturb_modules.models._training_cells import BLOCK, setup_of, some_of
 from scperturb_modules.models.scbig._generating import GeneratingModel
 from scperturb_modules.models.scbig._intervals import ProgramIntervals
+from scperturb_modules.models.scbig._settings import COEXPRESSION
+from scperturb_modules.models.scbig.programs._program_sources import ProgramSources
+from scperturb_modules.models.scbig.programs._stability import stability
 from scperturb_modules.pp import pseudobulk
 from scperturb_modules.pp._screen import expression_of, resolve_screen
 
@@ -80,6 +83,34 @@ class ExplainingModel(GeneratingModel):
             self._store(keys.PROGRAMS, self.programs.table())
             self._store(keys.PROGRAM_RELATIONS, self.programs.relations)
         return self.programs.genes_table(top)
+
+    def program_stability(self, n_seeds: int = 3) -> dict[str, float]:
+        """Whether the same programs are found again: with other seeds, and from other cells.
+
+        Parameters
+        ----------
+        n_seeds
+            Seeds that are tried, that of the model first.
+
+        Returns
+        -------
+        dict
+            Adjusted Rand indices, 1: the same, 0: by chance alone. ``"seeds"``, mean over pairs of seeds; ``"halves"``,
+            between two halves of the training cells; ``"strong_halves"``, the same over the tenth of the genes that
+            vary together most.
+
+        Raises
+        ------
+        DataError
+            There are no cells, or programs were not found from them.
+        """
+        screen = None if self._side.cells is None else screen_of(self._side.cells)
+        wanted = tuple(one for one in self.settings.relations if screen is not None or one != COEXPRESSION)
+        sources = ProgramSources.of(
+            screen, self.data, networks=self.networks, tables=self.tables, wanted=wanted, seed=self.seed
+        )
+        n_programs, balance = len(self.programs.names), self.settings.balance
+        return stability(sources, n_programs, balance=balance, seed=self.seed, n_seeds=n_seeds)
 
     def get_program_activity(self, adata: AnnData | None = None, *, store: bool = True) -> pd.DataFrame:
         """How active each program is in each cell.

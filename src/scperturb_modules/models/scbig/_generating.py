@@ -22,8 +22,8 @@ from scperturb_modules.models.scbig._encoder import PretrainModule
 from scperturb_modules.models.scbig._flow import FlowModule
 from scperturb_modules.models.scbig._generator import CellGenerator, log_ratio
 from scperturb_modules.models.scbig._module import ScbigModule
-from scperturb_modules.models.scbig._programs import GenePrograms
 from scperturb_modules.models.scbig._settings import ScbigSettings
+from scperturb_modules.models.scbig.programs import GenePrograms
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -24,8 +24,8 @@ from scperturb_modules.models._rows import Arrays
 from scperturb_modules.models._training_cells import TrainingCells, moments, some_of
 from scperturb_modules.models.scbig._generator import N_REFERENCE, GeneratorShape
 from scperturb_modules.models.scbig._module import ScbigShape
-from scperturb_modules.models.scbig._programs import GenePrograms
 from scperturb_modules.models.scbig._settings import ScbigSettings
+from scperturb_modules.models.scbig.programs import GenePrograms
 from scperturb_modules.priors import PriorSource
 
 MOST_CELLS = 5_000

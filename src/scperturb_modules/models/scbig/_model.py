@@ -11,8 +11,8 @@ from scperturb_modules.models._setup import screen_of
 from scperturb_modules.models.scbig._explaining import ExplainingModel
 from scperturb_modules.models.scbig._inputs import make_shape
 from scperturb_modules.models.scbig._module import ScbigModule
-from scperturb_modules.models.scbig._programs import GenePrograms
 from scperturb_modules.models.scbig._settings import ABLATIONS, ScbigSettings, settings_of
+from scperturb_modules.models.scbig.programs import GenePrograms
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scperturb_modules.models.scbig._rotation import simple_loadings, skew_rotation
+from scperturb_modules.models.scbig.programs._rotation import simple_loadings, skew_rotation
 
 
 def blocks(sizes, n_even, seed=0):

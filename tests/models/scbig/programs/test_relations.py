@@ -10,8 +10,8 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
-from scperturb_modules.models.scbig._clustering import cluster_genes
-from scperturb_modules.models.scbig._relations import (
+from scperturb_modules.models.scbig.programs._clustering import cluster_genes
+from scperturb_modules.models.scbig.programs._relations import (
     Relation,
     coexpression_relation,
     leading_directions,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scperturb_modules._errors import DataError
-from scperturb_modules.models.scbig._program_sources import ProgramSources
+from scperturb_modules.models.scbig.programs._program_sources import ProgramSources
 
 
 def stability(

@@ -9,10 +9,10 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
 
 from scperturb_modules._errors import DataError
-from scperturb_modules.models.scbig._clustering import cluster_genes
-from scperturb_modules.models.scbig._kmeans import spherical_kmeans
-from scperturb_modules.models.scbig._relations import Relation, coexpression_relation
-from scperturb_modules.models.scbig._rounding import improved_by_swaps, with_least_size, within_capacity
+from scperturb_modules.models.scbig.programs._clustering import cluster_genes
+from scperturb_modules.models.scbig.programs._kmeans import spherical_kmeans
+from scperturb_modules.models.scbig.programs._relations import Relation, coexpression_relation
+from scperturb_modules.models.scbig.programs._rounding import improved_by_swaps, with_least_size, within_capacity
 
 
 def noisy_blocks(n_genes, n_programs, *, noise=0.2, sizes=None, seed=0):

@@ -66,8 +66,10 @@ def _climbed(loading: Array, rotation: Array, slope: Callable[[Array], Array]) -
 
 
 def _slope_of_third(turned: Array) -> Array:
-    return turned**2 * np.mean(turned**3, axis=0)
+    square = np.square(turned)
+    return square * np.mean(square * turned, axis=0)
 
 
 def _slope_of_fourth(turned: Array) -> Array:
-    return turned**3 - turned * np.mean(turned**2, axis=0)
+    square = np.square(turned)
+    return turned * (square - np.mean(square, axis=0))

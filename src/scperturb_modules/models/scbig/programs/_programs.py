@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from scperturb_modules import _keys as keys
 from scperturb_modules.baselines import TrainingData
-from scperturb_modules.models.scbig._coherence import changes_as_samples, coherence, loadings, residual_samples
-from scperturb_modules.models.scbig._program_sources import ProgramSources
 from scperturb_modules.models.scbig._settings import ScbigSettings
+from scperturb_modules.models.scbig.programs._coherence import changes_as_samples, coherence, loadings, residual_samples
+from scperturb_modules.models.scbig.programs._program_sources import ProgramSources
 from scperturb_modules.priors import GeneGraph
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from scperturb_modules.baselines import TrainingData
-from scperturb_modules.models.scbig._program_cells import ProgramCells
-from scperturb_modules.models.scbig._relations import standardised_residuals
+from scperturb_modules.models.scbig.programs._program_cells import ProgramCells
+from scperturb_modules.models.scbig.programs._relations import standardised_residuals
 
 Array = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from scperturb_modules.models.scbig._rotation import simple_loadings
+from scperturb_modules.models.scbig.programs._rotation import simple_loadings
 
 Array = NDArray[np.float64]
 

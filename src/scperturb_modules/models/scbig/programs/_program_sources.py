@@ -13,10 +13,11 @@ from scipy import sparse
 
 from scperturb_modules._errors import DataError
 from scperturb_modules.baselines import TrainingData
-from scperturb_modules.models.scbig._clustering import Clustering, Graph, cluster_genes
-from scperturb_modules.models.scbig._n_programs import MOST, choose_n_programs
-from scperturb_modules.models.scbig._program_cells import ProgramCells
-from scperturb_modules.models.scbig._relations import (
+from scperturb_modules.models.scbig._settings import COEXPRESSION, PRIORS, RESPONSE, ScbigSettings
+from scperturb_modules.models.scbig.programs._clustering import Clustering, Graph, cluster_genes
+from scperturb_modules.models.scbig.programs._n_programs import MOST, choose_n_programs
+from scperturb_modules.models.scbig.programs._program_cells import ProgramCells
+from scperturb_modules.models.scbig.programs._relations import (
     Relation,
     coexpression_relation,
     graph_agreement,
@@ -24,7 +25,6 @@ from scperturb_modules.models.scbig._relations import (
     table_relation,
     weighted_by_agreement,
 )
-from scperturb_modules.models.scbig._settings import COEXPRESSION, PRIORS, RESPONSE, ScbigSettings
 from scperturb_modules.priors import GeneGraph
 
 if TYPE_CHECKING:

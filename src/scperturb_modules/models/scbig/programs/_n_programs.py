@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scperturb_modules.models.scbig._clustering import Graph, joined_vectors, relations_used, require_genes_for
-from scperturb_modules.models.scbig._kmeans import centroids, spherical_kmeans
-from scperturb_modules.models.scbig._relations import Relation
+from scperturb_modules.models.scbig.programs._clustering import Graph, joined_vectors, relations_used, require_genes_for
+from scperturb_modules.models.scbig.programs._kmeans import centroids, spherical_kmeans
+from scperturb_modules.models.scbig.programs._relations import Relation
 
 FEWEST, MOST = 8, 60
 GENES_PER_PROGRAM = 10

@@ -15,13 +15,13 @@ import scperturb_modules as spm
 from scperturb_modules._errors import DataError
 from scperturb_modules.baselines import TrainingData
 from scperturb_modules.baselines._side import training_side
-from scperturb_modules.models.scbig import _program_cells
-from scperturb_modules.models.scbig._coherence import coherence, loadings
-from scperturb_modules.models.scbig._program_cells import ProgramCells
-from scperturb_modules.models.scbig._program_sources import ProgramSources
-from scperturb_modules.models.scbig._programs import GenePrograms
 from scperturb_modules.models.scbig._settings import ScbigSettings
-from scperturb_modules.models.scbig._stability import stability
+from scperturb_modules.models.scbig.programs import _program_cells
+from scperturb_modules.models.scbig.programs._coherence import coherence, loadings
+from scperturb_modules.models.scbig.programs._program_cells import ProgramCells
+from scperturb_modules.models.scbig.programs._program_sources import ProgramSources
+from scperturb_modules.models.scbig.programs._programs import GenePrograms
+from scperturb_modules.models.scbig.programs._stability import stability
 from scperturb_modules.priors import GeneGraph, as_graph
 
 TABLES = ("genes", "labels", "margin", "loading", "mean", "sd", "within", "z", "relations")

@@ -7,9 +7,9 @@ import pytest
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
-from scperturb_modules.models.scbig._clustering import cluster_genes
-from scperturb_modules.models.scbig._n_programs import choose_n_programs
-from scperturb_modules.models.scbig._relations import Relation, coexpression_relation
+from scperturb_modules.models.scbig.programs._clustering import cluster_genes
+from scperturb_modules.models.scbig.programs._n_programs import choose_n_programs
+from scperturb_modules.models.scbig.programs._relations import Relation, coexpression_relation
 
 DIRICHLET = [150, 120, 100, 80, 70, 60, 50, 40, 40, 30, 30, 30]
 

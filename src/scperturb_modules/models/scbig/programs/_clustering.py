@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from scperturb_modules._errors import DataError
-from scperturb_modules.models.scbig._kmeans import centroids, spherical_kmeans
-from scperturb_modules.models.scbig._relations import Relation, table_relation
-from scperturb_modules.models.scbig._rounding import improved_by_swaps, with_least_size, within_capacity
+from scperturb_modules.models.scbig.programs._kmeans import centroids, spherical_kmeans
+from scperturb_modules.models.scbig.programs._relations import Relation, table_relation
+from scperturb_modules.models.scbig.programs._rounding import improved_by_swaps, with_least_size, within_capacity
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]

@@ -89,7 +89,7 @@ SCBIG_RELEASE ?= ../scBIG
 	@touch $@
 
 bench-scbig: install .venv-scbig/.installed .venv-cellflow/.installed  ## SCBIG beside the public scBIG release and CellFlow in environments of their own; programs, cells, means
-	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/compare.py --checkout $(SCBIG_RELEASE) --batch-size 256 --iterations 4000 --every 1000 --encoder-epochs 20 --schemes combination
+	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/compare.py --checkout $(SCBIG_RELEASE) --batch-size 256 --iterations 4000 --every 1000 --release-iterations 900 --release-every 300 --encoder-epochs 10 --schemes combination
 	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/peers/accuracy.py simulated --model SCBIG
 	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/programs.py
 	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/cells.py

@@ -124,7 +124,7 @@ def compared(fits: Sequence[Fit]) -> dict[str, Any]:
         ]
     )  # fmt: skip
     return {
-        "settings": asdict(fits[0].settings),
+        "settings": {one.tool: asdict(one.settings) for one in fits},
         "curves": curves.to_dict("records"),
         "time_to_reach": time_to_reach(curves),
         "speed": [
@@ -141,6 +141,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=250)
     parser.add_argument("--iterations", type=int, default=2000, help="of the flow of the release and of CellFlow")
     parser.add_argument("--every", type=int, default=500, help="iterations between two points of a learning curve")
+    parser.add_argument("--release-iterations", type=int, help="of the release alone; its alignment starts at 1,000")
+    parser.add_argument("--release-every", type=int)
     parser.add_argument("--batch-size", type=int, default=1024, help="of the same")
     parser.add_argument("--encoder-epochs", type=int, default=100, help="of the release's autoencoder, at most")
     parser.add_argument("--controls", type=int, default=30, help="cells that a predicted mean starts from")
@@ -157,8 +159,8 @@ def main() -> None:
             scheme,
             tool,
             Settings(
-                chosen.iterations,
-                chosen.every,
+                (tool == RELEASE and chosen.release_iterations) or chosen.iterations,
+                (tool == RELEASE and chosen.release_every) or chosen.every,
                 chosen.batch_size,
                 chosen.encoder_epochs,
                 chosen.controls,

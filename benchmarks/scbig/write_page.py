@@ -145,11 +145,11 @@ def peers() -> str:
     iterations = ", ".join(f"{tool} {one['iterations']:,}" for tool, one in settings.items() if tool != MODEL)
     text = (
         "Same cells, split and gene embeddings (tables of the simulator's network and modules), one seed, one thread "
-        f"each. Iterations of the flow: {iterations}, of {settings[MODEL]['batch_size']} cells each, where the published "
-        "schedule is 500,000 of 1,024, about three days of one core: this compares what they reach in minutes, not what "
-        "they can reach. The release's alignment, which starts at iteration 1,000, had not come back from its first call "
-        "after eight minutes of a core: the release is judged before it. The release and CellFlow are judged by their "
-        "best checkpoint on the test conditions, ours by its last. Times are CPU seconds."
+        f"each. Iterations of the flow: {iterations}, of {settings[MODEL]['batch_size']} cells each, where the "
+        "published schedule is 500,000 of 1,024, about three days of one core: this compares what they reach in "
+        "minutes, not what they can reach. The release's alignment, which starts at iteration 1,000, had not come "
+        "back from its first call after eight minutes of a core: the release is judged before it. The release and "
+        "CellFlow are judged by their best checkpoint on the test conditions, ours by its last. Times are CPU seconds."
     )
     parts = ["## Beside the public scBIG release and CellFlow", text, markdown(best.round(3).reset_index())]
     parts += ["### Speed and memory", markdown(pd.DataFrame(speed))]

@@ -319,7 +319,7 @@ def test_a_pseudobulk_has_no_cells_to_learn_from(bio_screen, priors_of, fit):
     training = spm.pp.pseudobulk(bio_screen, cells="training")
     with pytest.raises(DataError, match="a pseudobulk has none: build the model from the screen, or pass use_coexpr"):
         spm.BioDSNN(training)
-    of_cells = "The data stream of BioDSNN learns from cells, .* build the model from the screen.* use_vae=False"
+    of_cells = "BioDSNN learns from cells, .* build the model from the screen.* use_vae=False"
     with pytest.raises(DataError, match=of_cells):
         spm.BioDSNN(training, use_coexpression=False)
     with pytest.raises(DataError, match=of_cells):

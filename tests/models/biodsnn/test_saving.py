@@ -54,7 +54,7 @@ def test_without_the_cells_it_answers_the_same_bits(bio, without_cells):
     same_answers(without_cells, bio)
     with pytest.raises(DataError, match="needs the cells, and this BioDSNN has none.*spm.load"):
         without_cells.predict_cells(["G12"])
-    with pytest.raises(DataError, match="The data stream of BioDSNN learns from cells, and there are none.*spm.load"):
+    with pytest.raises(DataError, match="BioDSNN learns from cells, and there are none.*spm.load"):
         without_cells.train(1, accelerator="cpu")
     same_answers(without_cells, bio)
 

@@ -156,8 +156,8 @@ def peers() -> str:
     if "scBIG release" not in settings:
         text += (
             " There is no figure of the release: its alignment, which starts at iteration 1,000, had not come back "
-            "from its first call after eight minutes of a core, and without it (900 iterations) the prediction of the 125 "
-            "test conditions had not after ten."
+            "from its first call after eight minutes of a core, and without it (900 iterations) predicting the 125 "
+            "test conditions had not come back after ten."
         )
     parts = ["## Beside the public scBIG release and CellFlow", text, markdown(best.round(3).reset_index())]
     parts += ["### Speed and memory", markdown(pd.DataFrame(speed))]

@@ -68,8 +68,7 @@ def datlinger() -> ad.AnnData:
     control = str(adata.obs.loc[adata.obs["is_control"], "perturbation"].iloc[0])
     spm.pp.standardize_perturbations(adata, "perturbation", control=control, overwrite=True)
     adata.obs["split"] = "train"
-    # 2,000 genes of all: the depth of a cell is not in the file's counts
-    spm.pp.normalize(adata, library_size_key="ncounts_full")
+    spm.pp.normalize(adata)
     return adata
 
 

@@ -27,8 +27,8 @@ MOST_SD = 10.0
 BLOCK = 512
 """Cells that are made dense together."""
 
-JUST_BELOW = 0.97
-"""Directions count from this share of the largest singular value of noise."""
+MOST_NOISE = 0.9
+"""Directions count from this share of the largest singular value of noise: weak programs are known together only."""
 
 LEAST_WEIGHT, N_PAIRS = 0.01, 100_000
 
@@ -266,18 +266,12 @@ def _flip_signs(matrix: NDArray[np.float32], rng: np.random.Generator) -> None:
 
 
 def _above_noise(name: str, size: Array, vectors: Array, noise: float, varies: NDArray[np.bool_]) -> Relation:
-    """Directions by how much they exceed noise; all of them as they are where none does.
-
-    Weak programs are just below the largest of noise, so that some directions there count too: at most as many as stand
-    out, since noise of genes that are hardly counted is not even and would pass for programs.
-    """
-    n_above = int(np.count_nonzero(size > noise))
-    if n_above == 0:
+    """Directions by how much they exceed most noise; all of them as they are where none exceeds all of it."""
+    if size[0] <= noise:
         logger.warning("%s: no direction stands out from noise; programs found by it will mean little.", name)
         return Relation.of(name, vectors * size)
-    excess = size[: 2 * n_above] ** 2 - (JUST_BELOW * noise) ** 2
-    n = int(np.count_nonzero(excess > 0))
-    loading = simple_loadings(vectors[:, :n] * np.sqrt(excess[:n]))
+    excess = size**2 - (MOST_NOISE * noise) ** 2
+    loading = simple_loadings(vectors[:, excess > 0] * np.sqrt(excess[excess > 0]))
     return Relation.of(name, loading * varies[:, None], n_directions=loading.shape[1])
 
 

@@ -62,6 +62,10 @@ STATUS = "status"
 SEEN = "seen"
 ANCHOR = "anchor"
 GATE = "gate"
+INTERVAL = "interval"
+ERROR_BOUND = "error_bound"
+ABSTAIN = "abstain"
+ABSTAIN_REASON = "abstain_reason"
 
 # layers
 COUNTS = "counts"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scperturb_modules.metrics import METRICS, de_genes, de_score, significant_genes, top_genes
+from scperturb_modules.metrics import METRICS, de_genes, de_score, effect_weights, significant_genes, top_genes
 
-N_CONDITIONS, N_GENES = 40, 200
+N_CONDITIONS, N_GENES = 40, 240
 
 
 class World:
@@ -31,29 +31,36 @@ class World:
         if metric.kind == "across":
             return metric.function(self.truth, prediction, None)[0]
         if metric.kind == "dataset":
-            return np.array([metric.function(self.truth, prediction, self.noise)[0]])
+            aside = (self.noise,) if metric.aside else ()
+            return np.array([metric.function(self.truth, prediction, *aside)[0]])
         return np.array([self._row(metric, row, prediction[row]) for row in range(len(prediction))])
 
     def _row(self, metric, row, predicted):
-        true, t = self.truth[row], self.truth[row] / np.sqrt(self.se2)
-        if metric.target == "significance":
-            true, tested = self.significant(row)
-            return metric.function(true[tested], de_score(predicted, self.se2)[tested])[0]
-        if metric.target == "mean":
-            true, predicted = true + self.control_mean, predicted + self.control_mean
-        if metric.reference == "pert":
-            true, predicted = true - self.training_mean, predicted - self.training_mean
+        center = self.training_mean if metric.reference != "ctrl" else 0.0
+        true, predicted = self.truth[row] - center, predicted - center
+        significant, tested = self.significant(true)
+        t = true / np.sqrt(self.se2)
         genes = {
-            "all": slice(None),
+            "all": np.arange(N_GENES),
             "top1000": top_genes(self.control_mean, self.names, n=100),
             "de20": de_genes(t, np.ones(N_GENES)),
+            "tested": np.flatnonzero(tested),
+            "significant": np.flatnonzero(significant),
         }[metric.gene_set]
-        return metric.function(true[genes], predicted[genes])[0]
+        weights = effect_weights((self.truth[row] - self.training_mean) / np.sqrt(self.se2))
+        aside = {None: (), "noise": (self.noise[row],), "weights": (weights,)}[metric.aside]
+        if metric.target in ("significance", "direction"):
+            up = metric.target == "direction"
+            true = significant * (np.sign(true) if up else 1.0)
+            predicted = de_score(predicted, self.se2) * (np.sign(predicted) if up else 1.0)
+        if metric.target == "mean":
+            true, predicted = true + self.control_mean, predicted + self.control_mean
+        return metric.function(true[genes], predicted[genes], *(values[genes] for values in aside))[0]
 
-    def significant(self, row):
+    def significant(self, true):
         from scipy.stats import norm
 
-        p = 2 * norm.sf(np.abs(self.truth[row]) / np.sqrt(self.se2))
+        p = 2 * norm.sf(np.abs(true) / np.sqrt(self.se2))
         return significant_genes(p, np.ones(N_GENES))
 
 

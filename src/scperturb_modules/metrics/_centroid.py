@@ -18,6 +18,7 @@ from scperturb_modules.metrics._status import (
     OK,
     ZERO,
     Score,
+    Vector,
     checked_pair,
     is_constant,
 )
@@ -72,6 +73,53 @@ def mse(truth: ArrayLike, prediction: ArrayLike) -> Score:
     return float(np.mean((true - predicted) ** 2)), OK
 
 
+def mae(truth: ArrayLike, prediction: ArrayLike) -> Score:
+    """Mean absolute error; arguments and errors as :func:`l2`. The ``mae`` of cell-eval.
+
+    >>> mae([0, 0, 0, 1, 2], [0, 0, 0, 0, 0])
+    (0.6, 'ok')
+    """
+    true, predicted = checked_pair(truth, prediction)
+    if true.size < MIN_GENES:
+        return _NAN, FEW_GENES
+    return float(np.mean(np.abs(true - predicted))), OK
+
+
+def rmse(truth: ArrayLike, prediction: ArrayLike) -> Score:
+    """Root of the mean squared error; arguments and errors as :func:`l2`.
+
+    >>> rmse([0, 0, 0, 1, 2], [0, 0, 0, 0, 0])
+    (1.0, 'ok')
+    """
+    value, status = mse(truth, prediction)
+    return float(np.sqrt(value)), status
+
+
+def l2_noise_free(truth: ArrayLike, prediction: ArrayLike, noise: ArrayLike) -> Score:
+    """:func:`l2` less what the noise of the truth adds to it, ``sqrt(max(0, sum (t - h)^2 - sum noise))``.
+
+    A perfect prediction of the expectation has an expected squared distance of ``sum noise`` to the measured mean. A
+    value of 0 says that the error cannot be told from noise, and the mean of many values is biased upward by the cut.
+
+    Parameters
+    ----------
+    truth, prediction
+        (G,) as in :func:`l2`, which raises the same errors.
+    noise
+        (G,) squared standard error of the perturbed cells' mean.
+
+    Examples
+    --------
+    >>> l2_noise_free([0, 0, 0, 3, 4], [0, 0, 0, 0, 0], [1, 2, 2, 2, 2])
+    (4.0, 'ok')
+    """
+    true, predicted = checked_pair(truth, prediction)
+    _, noise2 = checked_pair(true, noise)
+    if true.size < MIN_GENES:
+        return _NAN, FEW_GENES
+    return float(np.sqrt(max(0.0, np.sum((true - predicted) ** 2) - noise2.sum()))), OK
+
+
 def pearson(truth: ArrayLike, prediction: ArrayLike) -> Score:
     """Pearson correlation over genes; arguments and errors as :func:`l2`.
 
@@ -93,6 +141,36 @@ def pearson(truth: ArrayLike, prediction: ArrayLike) -> Score:
     true, predicted = true - true.mean(), predicted - predicted.mean()
     correlation = true @ predicted / np.sqrt((true @ true) * (predicted @ predicted))
     return float(np.clip(correlation, -1.0, 1.0)), OK
+
+
+def spearman(truth: ArrayLike, prediction: ArrayLike) -> Score:
+    """Rank correlation over genes: :func:`pearson`, with its rules, of the ranks; equal values share their mean rank.
+
+    >>> spearman([1, 2, 3, 4, 50], [1, 3, 2, 5, 4])
+    (0.8, 'ok')
+    """
+    true, predicted = checked_pair(truth, prediction)
+    return pearson(_ranks(true), _ranks(predicted))
+
+
+def cosine(truth: ArrayLike, prediction: ArrayLike) -> Score:
+    """Cosine of the angle between both changes, ``t.h / (|t| |h|)``; arguments and errors as :func:`l2`.
+
+    Unlike :func:`pearson` it also sees a shift that all genes share. A prediction of no change scores 0
+    (``constant_prediction``); no true change: NaN, ``constant_truth``.
+
+    >>> cosine([3, 4, 0, 0, 0], [6, 8, 0, 0, 0])
+    (1.0, 'ok')
+    """
+    true, predicted = checked_pair(truth, prediction)
+    if true.size < MIN_GENES:
+        return _NAN, FEW_GENES
+    if np.abs(true).max() <= ZERO:
+        return _NAN, CONSTANT_TRUTH
+    if np.abs(predicted).max() <= ZERO:
+        return 0.0, CONSTANT_PREDICTION
+    similarity = true @ predicted / np.sqrt((true @ true) * (predicted @ predicted))
+    return float(np.clip(similarity, -1.0, 1.0)), OK
 
 
 def sign_agreement(truth: ArrayLike, prediction: ArrayLike) -> Score:
@@ -163,3 +241,10 @@ def within_5_percent(truth: ArrayLike, prediction: ArrayLike) -> Score:
         return _NAN, FEW_GENES
     true, predicted = true[expressed], predicted[expressed]
     return float(np.mean(np.abs(predicted - true) <= WITHIN * true + _ROUNDING)), OK
+
+
+def _ranks(values: Vector) -> Vector:
+    """Mean ranks; values that count as constant are all equal, or rounding would be ranked."""
+    from scipy.stats import rankdata
+
+    return np.zeros_like(values) if values.size and is_constant(values) else np.asarray(rankdata(values))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -75,8 +75,51 @@ def pds_cos(truth: ArrayLike, prediction: ArrayLike, excluded: Excluded | None =
     return _discrimination(truth, prediction, excluded, "cosine")
 
 
+def rank_t(truth: ArrayLike, prediction: ArrayLike, excluded: Excluded | None = None) -> tuple[Matrix, str]:
+    """Transposed discrimination: each truth ranks the predictions, by the Euclidean distance.
+
+    As :func:`pds_l2` with the sides exchanged. A prediction that lies between all truths is near to each of them and
+    takes the first places, which no other rank shows. PerturBench and scperteval (``rank``) report ``1 - rank_t``.
+    """
+    true, predicted = checked_pair(truth, prediction)
+    return _discrimination(predicted, true, excluded, "sqeuclidean")
+
+
+def top1(truth: ArrayLike, prediction: ArrayLike, excluded: Excluded | None = None) -> tuple[Matrix, str]:
+    """Whether the own truth is the one nearest to the prediction, by the Euclidean distance.
+
+    Arguments and statuses as :func:`pds_l1`. Of k truths equally near each counts 1 / k; chance is one over the number
+    of conditions.
+    """
+    return _discrimination(truth, prediction, excluded, "sqeuclidean", _first_place)
+
+
+def top10pct(truth: ArrayLike, prediction: ArrayLike, excluded: Excluded | None = None) -> tuple[Matrix, str]:
+    """Whether the own truth is among the nearest tenth (rounded up) of all truths, by the Euclidean distance.
+
+    Arguments and statuses as :func:`pds_l1`; among ties at the border of the tenth, the chance of being drawn.
+    """
+    return _discrimination(truth, prediction, excluded, "sqeuclidean", _first_tenth)
+
+
+def _pds(nearer: Matrix, tied: Matrix, n: int) -> Matrix:
+    return 1.0 - (nearer + 0.5 * tied) / (n - 1)
+
+
+def _first_place(nearer: Matrix, tied: Matrix, n: int) -> Matrix:
+    return np.clip((1 - nearer) / (1 + tied), 0.0, 1.0)
+
+
+def _first_tenth(nearer: Matrix, tied: Matrix, n: int) -> Matrix:
+    return np.clip((-(-n // 10) - nearer) / (1 + tied), 0.0, 1.0)
+
+
 def _discrimination(
-    truth: ArrayLike, prediction: ArrayLike, excluded: Excluded | None, metric: str
+    truth: ArrayLike,
+    prediction: ArrayLike,
+    excluded: Excluded | None,
+    metric: str,
+    score: Callable[[Matrix, Matrix, int], Matrix] = _pds,
 ) -> tuple[Matrix, str]:
     true, predicted = checked_pair(truth, prediction)
     if true.ndim != 2:
@@ -91,7 +134,7 @@ def _discrimination(
     scores = np.empty(n)
     for start in range(0, n, BLOCK):
         rows = np.arange(start, min(start + BLOCK, n))
-        scores[rows] = 1.0 - _rank_of_own(distances(predicted[rows], true, keep[rows], metric), rows) / (n - 1)
+        scores[rows] = score(*_place_of_own(distances(predicted[rows], true, keep[rows], metric), rows), n)
     return scores, OK
 
 
@@ -122,10 +165,10 @@ def _cosine_distances(predicted: Matrix, true: Matrix, keep: NDArray[np.bool_], 
     return 1.0 - similarity
 
 
-def _rank_of_own(distance: Matrix, rows: NDArray[np.intp]) -> Matrix:
-    """How many truths are strictly nearer than the own one, plus half of the others at the same distance."""
+def _place_of_own(distance: Matrix, rows: NDArray[np.intp]) -> tuple[Matrix, Matrix]:
+    """How many truths are strictly nearer than the own one, and how many others are at the same distance."""
     own = distance[np.arange(len(rows)), rows][:, None]
     tolerance = _TIE * np.abs(distance).max(axis=1, keepdims=True)
     nearer = (distance < own - tolerance).sum(axis=1)
     tied = (np.abs(distance - own) <= tolerance).sum(axis=1) - 1
-    return nearer + 0.5 * tied
+    return nearer, tied

@@ -18,6 +18,7 @@ CONSTANT_PREDICTION = "constant_prediction"
 CONSTANT_TRUTH = "constant_truth"
 NO_TRUE_DE = "no_true_de"
 ALL_DE = "all_de"
+DEGENERATE = "degenerate"
 
 STATUSES = (
     OK,
@@ -33,7 +34,7 @@ STATUSES = (
     "unknown_gene",
     "no_embedding",
     "control_unmatched",
-    "degenerate",
+    DEGENERATE,
     "error",
 )
 """The closed set of reasons that stand in column ``status`` of a result."""

@@ -14,10 +14,11 @@ from scperturb_modules import _keys as keys
 from scperturb_modules import metrics as spm_metrics
 from scperturb_modules._conditions import MEASURED, row_name
 from scperturb_modules._errors import DataError, ScreenWarning, name_some, require_key
-from scperturb_modules.metrics import Metric, de_score
+from scperturb_modules.metrics import Metric
 from scperturb_modules.metrics._status import FEW_CELLS, FEW_CONDITIONS, MIN_CELLS, MISSING, OK, settle
+from scperturb_modules.tl._compared import aside_of, gene_set, sides_of
 from scperturb_modules.tl._frame import ALL_CONDITIONS, as_results
-from scperturb_modules.tl._yardstick import Array, Index, Yardstick, yardstick
+from scperturb_modules.tl._yardstick import Array, Yardstick, yardstick
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -171,21 +172,21 @@ def score(against: Yardstick, said: Answer, metrics: Sequence[Metric], *, min_ce
 
 
 def _per_condition(against: Yardstick, said: Answer, metric: Metric, min_cells: int) -> Iterator[dict[str, Any]]:
-    truth, prediction = _sides(against, said, metric)
+    sides = (*sides_of(against, said, metric), *aside_of(against, metric))
     for p in range(len(against.names)):
-        genes = _gene_set(against, metric, p)
+        genes = gene_set(against, metric, p)
         result: tuple[float, str] = (np.nan, FEW_CELLS)
         if against.n_cells[p] >= min_cells:
-            left, right = truth[p][genes], prediction[p][genes]
-            # a context without training conditions has no centre
-            known = not np.isnan(left).any()
-            result = metric.function(left, right) if known else (np.nan, FEW_CONDITIONS)
+            given = [side[p][genes] for side in sides]
+            # a context without training conditions has no centre, one without other conditions no weights
+            unknown = FEW_CELLS if metric.aside and against.n_cells[p] < 2 else FEW_CONDITIONS
+            result = (np.nan, unknown) if any(np.isnan(side).any() for side in given) else metric.function(*given)
         yield _line(against, said, metric, p, result, len(genes), min_cells)
 
 
 def _across(against: Yardstick, said: Answer, metric: Metric, min_cells: int) -> Iterator[dict[str, Any]]:
     """Conditions of all regimes of a context are told apart from each other."""
-    truth, prediction = _sides(against, said, metric)
+    truth, prediction = sides_of(against, said, metric)
     contexts = np.array(against.contexts, dtype=object)
     for context in dict.fromkeys(against.contexts):
         inside = np.flatnonzero((contexts == context) & (against.n_cells >= min_cells))
@@ -199,12 +200,14 @@ def _across(against: Yardstick, said: Answer, metric: Metric, min_cells: int) ->
 
 
 def _dataset(against: Yardstick, said: Answer, metric: Metric, min_cells: int) -> Iterator[dict[str, Any]]:
-    truth, prediction = _sides(against, said, metric)
-    enough = (against.n_cells >= min_cells) & ~np.isnan(against.noise).any(axis=1)  # one cell has no noise to subtract
+    sides = (*sides_of(against, said, metric), *aside_of(against, metric))
+    enough = against.n_cells >= min_cells
+    if metric.aside == "noise":
+        enough &= ~np.isnan(against.noise).any(axis=1)  # one cell has no noise to subtract
     groups = list(zip(against.regimes, against.contexts, strict=True))
     for regime, context in dict.fromkeys(groups):
         inside = np.array([group == (regime, context) for group in groups]) & enough
-        value, status = metric.function(truth[inside], prediction[inside], against.noise[inside])
+        value, status = metric.function(*(side[inside] for side in sides))
         absent = [status for status in np.array(said.statuses)[inside] if status in (MISSING, ERROR)]
         if len(absent) == inside.sum() and absent and status == OK:
             status = absent[0]
@@ -215,33 +218,9 @@ def _dataset(against: Yardstick, said: Answer, metric: Metric, min_cells: int) -
             "value": value,
             "status": status,
             "n_cells_test": int(against.n_cells[inside].sum()),
-            "n_genes": truth.shape[1],
+            "n_genes": len(against.var_names),
             **_facts(metric, against),
         }
-
-
-def _sides(against: Yardstick, said: Answer, metric: Metric) -> tuple[Array, Array]:
-    """(P, G) truth and prediction in the form that the metric compares."""
-    if metric.target == "significance":
-        truth = np.array([mask for mask, _ in against.significant], dtype=np.float64)
-        scores = [de_score(row, noise) for row, noise in zip(said.change, against.se2_pooled, strict=True)]
-        return truth, np.array(scores)
-    if metric.target == "correlation":
-        return against.change, said.change
-    if metric.target == "mean":
-        return against.mean, said.difference + (against.mean - against.difference)
-    center = against.center if metric.reference == "pert" else 0.0
-    return against.difference - center, said.difference - center
-
-
-def _gene_set(against: Yardstick, metric: Metric, p: int) -> Index:
-    if metric.gene_set == "top1000":
-        return against.top[p]
-    if metric.gene_set == "de20":
-        return against.de[p]
-    if metric.gene_set == "tested":
-        return np.flatnonzero(against.significant[p][1])
-    return np.arange(len(against.var_names))
 
 
 def _line(

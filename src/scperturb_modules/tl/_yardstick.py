@@ -15,6 +15,7 @@ from scperturb_modules import metrics
 from scperturb_modules._conditions import Row, genes_of, parse_row_name, regimes_of
 from scperturb_modules._errors import DataError, name_some, require_key
 from scperturb_modules.pp._affected import welch
+from scperturb_modules.tl._others import Others, others_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -61,6 +62,8 @@ class Yardstick:
         (P, G) training controls of the row's context.
     protocol
         ``strict`` or ``published``.
+    measured
+        The pseudobulk that all this was read from, for what few metrics need: the rows that are not scored.
     """
 
     names: tuple[str, ...]
@@ -81,6 +84,7 @@ class Yardstick:
     se2_pooled: Array
     control_mean: Array
     protocol: str
+    measured: AnnData
 
     @property
     def contexts(self) -> tuple[str, ...]:
@@ -126,6 +130,34 @@ class Yardstick:
         _, p = self.welch
         lots = zip(p, self.detection, self._never_called, strict=True)
         return tuple(metrics.significant_genes(row, seen, exclude) for row, seen, exclude in lots)
+
+    @cached_property
+    def others(self) -> Others:
+        """The mean of all other perturbed cells of the row's context, training and test, for each row."""
+        return others_of(self.measured, self.rows)
+
+    @cached_property
+    def welch_others(self) -> tuple[Array, Array]:
+        """(P, G) Welch t of perturbed cells against all others, and its p; NaN where a side is no more than a cell."""
+        rest = self.others
+        t, _, p = welch(self.mean - rest.mean, self.noise + rest.se2, rest.se2, self.n_cells[:, None], rest.n[:, None])
+        return t, p
+
+    @cached_property
+    def weights(self) -> Array:
+        """(P, G) weights of the genes by how they tell the row from all other perturbed cells; NaN where unknown."""
+        t, _ = self.welch_others
+        weights = np.array([metrics.effect_weights(row) for row in t])
+        weights[np.isnan(t).all(axis=1)] = np.nan
+        return weights
+
+    @cached_property
+    def significant_others(self) -> tuple[tuple[NDArray[np.bool_], NDArray[np.bool_]], ...]:
+        """As ``significant``, against all other perturbed cells."""
+        _, p = self.welch_others
+        seen = np.maximum(self.detection, self.others.detection)
+        lots = zip(p, seen, self._never_called, strict=True)
+        return tuple(metrics.significant_genes(row, some, exclude) for row, some, exclude in lots)
 
     @property
     def _never_called(self) -> tuple[Index, ...]:
@@ -199,6 +231,7 @@ def yardstick(truth: AnnData, names: Sequence[str] | None = None) -> Yardstick:
         se2_pooled=np.nan_to_num(_means(se2, np.where(same_context.any(1, keepdims=True), same_context, is_test))),
         control_mean=control_mean.T[[contexts.index(context or "") for _, context in rows]],
         protocol=str(record["protocol"]),
+        measured=truth,
     )
 
 

@@ -67,6 +67,11 @@ ERROR_BOUND = "error_bound"
 ABSTAIN = "abstain"
 ABSTAIN_REASON = "abstain_reason"
 
+# of intervals: var, and sub-keys of uns[ROOT][PREDICTION]
+CELL_VARIANCE = "cell_variance"
+INTERVALS = "intervals"
+INTERVAL_CELLS = "interval_cells"
+
 # layers
 COUNTS = "counts"
 DELTA = "delta"

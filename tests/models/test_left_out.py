@@ -10,7 +10,7 @@ from scperturb_modules.baselines import TrainingData
 from scperturb_modules.models import AnchoredSettings
 from scperturb_modules.models._anchored_module import AnchoredModule, Answer
 from scperturb_modules.models._folds import deal_members
-from scperturb_modules.models._left_out import left_out_rows, predict_left_out
+from scperturb_modules.models._left_out import left_out_rows, products_over_genes
 
 N_GENES = 5
 SINGLES = [f"G{i:02d}" for i in range(8)]
@@ -124,7 +124,7 @@ def test_left_out_rows_are_the_loop(case, chunk, variance, monkeypatch):
 def test_the_inner_products_are_those_of_the_rows(case):
     data, arrays, members = case
     module = Stub(members.held_out.shape[1], variance=True).eval()
-    found = predict_left_out(module, arrays, data, members)
+    found = products_over_genes(left_out_rows(module, arrays, data, members))
     judged = list(left_out_rows(module, arrays, data, members))
     assert found.row.tolist() == [one.row for one in judged] and list(found.regime) == [one.regime for one in judged]
     for i, one in enumerate(judged):
@@ -139,4 +139,4 @@ def test_without_folds_nothing_is_left_out(case):
     members = deal_members(names, data.genes, np.zeros(len(names), bool), n_members=2, n_folds=0, seed=0)
     module = Stub(2, variance=False).eval()
     assert list(left_out_rows(module, arrays, data, members)) == []
-    assert len(predict_left_out(module, arrays, data, members).row) == 0
+    assert len(products_over_genes(left_out_rows(module, arrays, data, members)).row) == 0

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+import numpy as np
 
 from scperturb_modules import _keys as keys
 from scperturb_modules._conditions import genes_of, regimes_of
 from scperturb_modules._errors import DataError, NotTrainedError
+from scperturb_modules.baselines._folds import folds_to_leave_out
+from scperturb_modules.baselines._intervals import Intervals, LeftOut
 from scperturb_modules.baselines._prediction import (
     UNKNOWN_GENE,
     Response,
@@ -20,7 +24,7 @@ from scperturb_modules.baselines._prediction import (
 from scperturb_modules.baselines._priors import Embedding, fuse_tables
 from scperturb_modules.baselines._side import rows_asked, training_side
 from scperturb_modules.baselines._storage import read_model, write_model
-from scperturb_modules.baselines._training import Source, TrainingData, control_label
+from scperturb_modules.baselines._training import Source, TrainingData, control_label, named_rows
 from scperturb_modules.pp._labels import refuse_view
 from scperturb_modules.priors import PriorSource, as_sources, knows
 
@@ -136,11 +140,12 @@ class Baseline(ABC):
     def train(self) -> None:
         """Fit on the training pseudobulk."""
         self.fitted = {}
+        self.__dict__.pop("_intervals", None)
         self._data = TrainingData.from_pseudobulk(self.training)
         self._fit()
         self._is_trained = True
 
-    def predict(self, conditions: Sequence[str] | None = None) -> AnnData:
+    def predict(self, conditions: Sequence[str] | None = None, *, intervals: bool = False) -> AnnData:
         """Predict conditions.
 
         Parameters
@@ -148,6 +153,9 @@ class Baseline(ABC):
         conditions
             ``"A+B"`` (in every context) or ``"A+B|context"``; A+B and B+A are one row. None: the test part of the
             screen.
+        intervals
+            Whether to give 90 % intervals, from training conditions that are left out in folds. The first time the
+            baseline is fitted ten times more.
 
         Returns
         -------
@@ -168,7 +176,7 @@ class Baseline(ABC):
         rows = rows_asked(conditions, self._test_names, self.training)
         genes = [genes_of(condition, control=control) for condition, _ in rows]
         responses = [self._respond(some, context) for some, (_, context) in zip(genes, rows, strict=True)]
-        return make_prediction(
+        prediction = make_prediction(
             self.training,
             rows,
             [response.delta for response in responses],
@@ -178,11 +186,34 @@ class Baseline(ABC):
             model=self.name,
             settings=self.settings,
         )
+        if intervals:
+            self._intervals.write(prediction)
+        return prediction
 
     @property
     def settings(self) -> dict[str, Any]:
         """The constructor's settings and what training chose."""
         return {**{name: getattr(self, name) for name in self.options}, **self.fitted}
+
+    @cached_property
+    def _intervals(self) -> Intervals:
+        """From folds of genes and of combinations that are left out."""
+        return Intervals.fit(self.training, named_rows(self._data.rows), self._left_out())
+
+    def _left_out(self) -> Iterator[LeftOut]:
+        """Every training condition as new genes or as a new combination, predicted by a fit without its fold."""
+        data, control = self._data, control_label(self.training)
+        names = named_rows(data.rows)
+        for held_out in folds_to_leave_out(data, seed=self.seed):
+            part = self.training[[name for name, out in zip(names, held_out, strict=True) if not out]].copy()
+            options = {name: getattr(self, name) for name in self.options}
+            fold = type(self)(part, priors=self.priors or None, **options)
+            fold.train()
+            for row in np.flatnonzero(held_out):
+                genes, place = data.genes[row], data.rows[row]
+                change = fold._respond(genes, place[1]).delta
+                regime = regimes_of([place], fold._data.index, control=control)[0]
+                yield LeftOut(int(row), regime, change, data.delta[row] - change)
 
     @abstractmethod
     def _fit(self) -> None:

@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 
 OK, MEASURED, NO_EMBEDDING, UNKNOWN_GENE = "ok", "measured", "no_embedding", "unknown_gene"
 
+NO_INTERVAL = "none"
+"""Value of ``obs["interval"]``."""
+
+KNOWS_NOTHING = frozenset({"mean", "none", "zero"})
+"""Values of ``obs["anchor"]`` of predictions that are the same for any condition."""
+
+NOT_KNOWN = "a gene is known nowhere: neither measured nor perturbed nor in a prior"
+LIKE_NOTHING = "no single of its genes was measured and no prior tells neighbours: any other condition gets the same"
+
 
 class Response(NamedTuple):
     """The answer for one row: (G,) change, what it rests on, status."""
@@ -122,7 +131,8 @@ def make_prediction(
     -------
     AnnData
         Conditions x genes, float64: ``X`` mean log1p expression, ``layers`` ``control``, ``delta``, ``lower`` and
-        ``upper`` (NaN until calibrated).
+        ``upper`` (NaN until calibrated). ``obs["abstain"]`` says which predictions are not to be believed, and
+        ``obs["abstain_reason"]`` why.
 
     Raises
     ------
@@ -142,9 +152,14 @@ def make_prediction(
     contexts = contexts_of(training)
     columns = [contexts.index(context) for _, context in rows]
     control = np.asarray(training.varm[keys.CONTROL_MEAN], dtype=np.float64).T[columns]
-    said = {keys.SEEN: seen, keys.ANCHOR: anchor, keys.STATUS: status}
+    factor = np.broadcast_to(np.asarray(gate, dtype=np.float64), len(rows))
+    reasons = why_not_believed(anchor, status, factor)
+    said = {keys.SEEN: seen, keys.ANCHOR: anchor, keys.STATUS: status, keys.ABSTAIN_REASON: reasons}
     columns_of_obs = _counts(training, rows) | {key: np.array(value, dtype=object) for key, value in said.items()}
-    columns_of_obs[keys.GATE] = np.broadcast_to(np.asarray(gate, dtype=np.float64), len(rows))
+    columns_of_obs[keys.GATE] = factor
+    columns_of_obs[keys.ABSTAIN] = np.array([bool(reason) for reason in reasons], dtype=bool)
+    columns_of_obs[keys.INTERVAL] = np.full(len(rows), NO_INTERVAL, dtype=object)
+    columns_of_obs[keys.ERROR_BOUND] = np.full(len(rows), np.nan)
     # at once: column by column is slower than a small network
     obs = pd.DataFrame(columns_of_obs, index=names)
     prediction = AnnData(control + changes, obs=obs, var=training.var.copy())
@@ -157,6 +172,23 @@ def make_prediction(
         keys.PREDICTION: _record(training, model, settings),
     }
     return prediction
+
+
+def why_not_believed(anchor: Sequence[str], status: Sequence[str], gate: np.ndarray) -> list[str]:
+    """For each prediction why it is not to be believed, "" where nothing speaks against it.
+
+    A gene is known nowhere; or the prediction is one that any other condition would get too: the anchor is a mean, and
+    no network adds to it.
+    """
+    reasons = []
+    for of_anchor, said, factor in zip(anchor, status, gate, strict=True):
+        if UNKNOWN_GENE in said.split(";"):
+            reasons.append(NOT_KNOWN)
+        elif of_anchor in KNOWS_NOTHING and not factor > 0:
+            reasons.append(LIKE_NOTHING)
+        else:
+            reasons.append("")
+    return reasons
 
 
 def _counts(training: AnnData, rows: Sequence[Row]) -> dict[str, np.ndarray]:

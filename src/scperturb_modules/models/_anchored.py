@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scperturb_modules import _keys as keys
 from scperturb_modules._conditions import MEASURED, Row, genes_of, regimes_of
 from scperturb_modules.baselines import Anchor
+from scperturb_modules.baselines._intervals import Intervals, LeftOut
 from scperturb_modules.baselines._prediction import Response
 from scperturb_modules.baselines._training import control_label, named_rows
 from scperturb_modules.dataloaders import ConditionDataModule, PseudobulkDataset
@@ -22,7 +23,13 @@ from scperturb_modules.models._anchored_settings import AnchoredSettings
 from scperturb_modules.models._base import NetworkAnswer, PerturbationModel
 from scperturb_modules.models._folds import Members, deal_members
 from scperturb_modules.models._gate import CLOSED, OPEN, TOO_FEW, Gate, fit_gates, gates_from_plain, gates_to_plain
-from scperturb_modules.models._left_out import predict_left_out, regime_unmeasured, rows_for_the_epoch
+from scperturb_modules.models._left_out import (
+    Judged,
+    left_out_rows,
+    products_over_genes,
+    regime_unmeasured,
+    rows_for_the_epoch,
+)
 from scperturb_modules.models._nodes import Nodes
 from scperturb_modules.models._rows import Arrays, PartTable, row_arrays
 from scperturb_modules.nn import effect_weights
@@ -150,9 +157,18 @@ class AnchoredModel(PerturbationModel):
     def _after_training(self) -> None:
         self.module.eval()
         self._predictor = None
-        self.gates = {}
-        if self.settings.gate:
-            self.gates = fit_gates(predict_left_out(self.module, self._arrays, self.data, self._members))
+        judged = list(left_out_rows(self.module, self._arrays, self.data, self._members))
+        self.gates = fit_gates(products_over_genes(judged)) if self.settings.gate else {}
+        self._after_left_out(judged)
+
+    def _after_left_out(self, judged: Sequence[Judged]) -> None:
+        """Learn from the left-out rows, each predicted by the members that did not see it, how far off one may be."""
+        left_out = (self._as_predicted(one) for one in judged)
+        self.intervals = Intervals.fit(self.training, named_rows(self.data.rows), left_out) if judged else None
+
+    def _as_predicted(self, one: Judged) -> LeftOut:
+        error = one.difference - self._gate_of(one.regime).factor * one.residual
+        return LeftOut(one.row, one.regime, self.data.delta[one.row] - error, error)
 
     # -- prediction --------------------------------------------------------------------------------------------------
 
@@ -238,8 +254,11 @@ class AnchoredModel(PerturbationModel):
         return {"gates": ", ".join(gates)}
 
     def _fitted(self) -> dict[str, Any]:
-        return {"gates": gates_to_plain(self.gates)}
+        intervals = None if self.intervals is None else self.intervals.to_plain()
+        return {"gates": gates_to_plain(self.gates), "intervals": intervals}
 
     def _restore(self, fitted: Mapping[str, Any]) -> None:
         self.gates = gates_from_plain(fitted["gates"])
+        stored = fitted.get("intervals")
+        self.intervals = None if stored is None else Intervals.from_plain(stored)
         self._predictor = None

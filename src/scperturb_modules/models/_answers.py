@@ -15,6 +15,7 @@ from scperturb_modules import _keys as keys
 from scperturb_modules._conditions import Row, genes_of
 from scperturb_modules._errors import DataError, NotTrainedError, name_some
 from scperturb_modules.baselines import Anchor, TrainingData
+from scperturb_modules.baselines._intervals import Intervals
 from scperturb_modules.baselines._prediction import Response
 from scperturb_modules.baselines._side import rows_asked
 from scperturb_modules.baselines._training import control_label
@@ -55,6 +56,8 @@ class AnsweringModel(ABC):
     sources: dict[str, PriorSource]
     anchor_of: Anchor
     fit_result: FitResult | None
+    intervals: Intervals | None = None
+    """Of predictions, from conditions left out in training; None where none were."""
     is_trained: bool
     _side: TrainingSide
 
@@ -84,7 +87,10 @@ class AnsweringModel(ABC):
         AnnData
             The Prediction, a row per condition and context in the order asked. ``obs["gate"]`` is the factor of the
             network's part, 0 where there is none: a gene is known nowhere (status ``unknown_gene``), or the condition
-            was measured (status ``measured``).
+            was measured (status ``measured``). ``layers["lower"]`` and ``["upper"]`` are 90 % intervals of the change
+            that an experiment with a median number of cells would measure, NaN where ``obs["interval"]`` is ``none``:
+            too few conditions of the regime were left out in training to tell. ``obs["abstain"]`` marks predictions
+            that are not to be believed.
 
         Raises
         ------
@@ -112,6 +118,8 @@ class AnsweringModel(ABC):
             settings={**self.option_values, "gate_off": not gate},
             gate=gate,
         )
+        if gate and self.intervals is not None:
+            self.intervals.write(prediction)
         if store and self._side.home is not None:
             store_prediction(self._side.home, self.key, prediction)
         return prediction

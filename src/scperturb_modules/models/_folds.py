@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scperturb_modules._errors import DataError
-
-MIN_COMBINATIONS = 10
-"""Fewer combinations than this get no folds of their own."""
+from scperturb_modules.baselines._folds import MIN_COMBINATIONS
 
 
 @dataclass(frozen=True)

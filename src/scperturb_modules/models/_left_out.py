@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +61,7 @@ def left_out_rows(module: AnchoredModule, arrays: Arrays, data: TrainingData, me
                 yield Judged(int(row), regime_unmeasured(data, row, hidden), difference, residual, variance)
 
 
-def predict_left_out(module: AnchoredModule, arrays: Arrays, data: TrainingData, members: Members) -> LeftOut:
+def products_over_genes(rows: Iterable[Judged]) -> LeftOut:
     """The left-out rows as inner products over genes, for the gates."""
     found = [
         (
@@ -71,7 +71,7 @@ def predict_left_out(module: AnchoredModule, arrays: Arrays, data: TrainingData,
             one.residual @ one.residual,
             one.difference @ one.difference,
         )
-        for one in left_out_rows(module, arrays, data, members)
+        for one in rows
     ]
     row, regime, product, square, anchor_square = zip(*found, strict=True) if found else ((),) * 5
     return LeftOut(

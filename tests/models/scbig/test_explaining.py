@@ -140,12 +140,12 @@ def test_intervals_of_changes(big, controls, genes):
     """Of left-out conditions; for a measured one of the standard error of its mean; none for unknown genes."""
     table = big.program_changes([*ASKED, "TP53"], store=False).set_index("condition")
     regimes = big.predict([*ASKED, "TP53"], store=False).obs["seen"]
-    assert np.isfinite(big.intervals.factor["single_unseen"]) and np.isfinite(big.intervals.factor["pair_2of2"])
+    assert np.isfinite(big.program_intervals.factor["single_unseen"]) and np.isfinite(big.program_intervals.factor["pair_2of2"])
     for name in ("G12", "X01", "G02+G10"):
         width = table.loc[name, "upper"] - table.loc[name, "change"]
         if (name, None) in big.data.index:
             continue
-        np.testing.assert_allclose(width, big.intervals.half_width(regimes[name]))
+        np.testing.assert_allclose(width, big.program_intervals.half_width(regimes[name]))
         np.testing.assert_allclose(table.loc[name, "change"] - table.loc[name, "lower"], width)
         assert (width > 0).all()
     se2 = big.data.se2[big.data.index["G02", None]]
@@ -153,7 +153,7 @@ def test_intervals_of_changes(big, controls, genes):
     expected = [1.645 * np.sqrt(sum(se2[g] / sd[g] ** 2 for g in own)) / len(own) for own in genes.values()]
     np.testing.assert_allclose(table.loc["G02", "upper"] - table.loc["G02", "change"], expected, rtol=1e-4)
     assert table.loc["TP53", ["lower", "upper"]].isna().all(axis=None)
-    few = [regime for regime, factor in big.intervals.factor.items() if np.isnan(factor)]
+    few = [regime for regime, factor in big.program_intervals.factor.items() if np.isnan(factor)]
     assert few, "a regime with fewer than ten left-out conditions"
     name = {"pair_0of2": "G12+G49", "pair_1of2": "G12+G70"}[few[0]]
     assert big.program_changes([name], store=False)[["lower", "upper"]].isna().all(axis=None)
@@ -168,7 +168,7 @@ def test_intervals_are_of_the_left_out_errors(big):
         gate = big.gates[one.regime].factor if one.regime in big.gates else 0.0
         error.setdefault(one.regime, []).append(big.programs.project(one.difference - gate * one.residual))
     scale = np.sqrt(np.mean(np.square(np.concatenate(list(error.values()))), axis=0))
-    np.testing.assert_allclose(big.intervals.scale, scale)
+    np.testing.assert_allclose(big.program_intervals.scale, scale)
 
 
 def test_without_folds_there_are_no_intervals(big_screen, fit):

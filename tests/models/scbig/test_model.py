@@ -162,8 +162,8 @@ def test_test_cells_do_not_reach_it(big, big_screen, fit, priors_of):
         for name, array in big._arrays.items():
             np.testing.assert_array_equal(model._arrays[name], array)
         same_model(model, big)
-        assert model.intervals.factor.keys() == big.intervals.factor.keys()
-        np.testing.assert_array_equal(model.intervals.scale, big.intervals.scale)
+        assert model.program_intervals.factor.keys() == big.program_intervals.factor.keys()
+        np.testing.assert_array_equal(model.program_intervals.scale, big.program_intervals.scale)
     values[~is_test] *= 1.1
     poisoned.X = values
     model = fit(poisoned, priors=priors_of(big_screen), flow_steps=1, autoencoder_steps=1)

@@ -17,7 +17,7 @@ from scperturb_modules._conditions import Row, row_name
 from scperturb_modules._errors import DataError, name_some, require_key
 from scperturb_modules.baselines._side import rows_asked
 from scperturb_modules.models._anchored_module import Answer
-from scperturb_modules.models._left_out import left_out_rows
+from scperturb_modules.models._left_out import Judged
 from scperturb_modules.models._rows import Arrays
 from scperturb_modules.models._setup import screen_of
 from scperturb_modules.models.biodsnn._inputs import loss_arrays, make_shape
@@ -192,11 +192,10 @@ class BioDSNN(StreamingModel):
 
     # -- training ----------------------------------------------------------------------------------------------------
 
-    def _after_training(self) -> None:
-        super()._after_training()
-        if self.settings.uncertainty and self.settings.n_folds:
-            left_out = left_out_rows(self.module, self._arrays, self.data, self._members)
-            self.sd_factors = scale_factors(left_out, lambda one: self._gate_of(one).factor, self._arrays["se"])
+    def _after_left_out(self, judged: Sequence[Judged]) -> None:
+        super()._after_left_out(judged)
+        if self.settings.uncertainty:
+            self.sd_factors = scale_factors(judged, lambda one: self._gate_of(one).factor, self._arrays["se"])
 
     # -- prediction --------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from scperturb_modules import _keys as keys
 from scperturb_modules._conditions import MEASURED, Row, parse_row_name, row_name
 from scperturb_modules._errors import DataError
 from scperturb_modules.dataloaders._rows import RowReader
-from scperturb_modules.models._left_out import left_out_rows
+from scperturb_modules.models._left_out import Judged
 from scperturb_modules.models._setup import require_genes, screen_of
 from scperturb_modules.models._training_cells import BLOCK, setup_of, some_of
 from scperturb_modules.models.scbig._generating import GeneratingModel
@@ -38,15 +38,14 @@ N_DRAWN = 500
 class ExplainingModel(GeneratingModel):
     """A model that tells what it knows of programs and cells; :class:`SCBIG` has the rest."""
 
-    intervals: ProgramIntervals
+    program_intervals: ProgramIntervals
 
-    def _after_training(self) -> None:
-        super()._after_training()
-        self.intervals = ProgramIntervals(np.zeros(0), {})
-        if self.settings.mean_of == "programs" and self.settings.n_folds:
-            left_out = left_out_rows(self.module, self._arrays, self.data, self._members)
-            self.intervals = ProgramIntervals.fit(
-                left_out, lambda regime: self._gate_of(regime).factor, self.programs.project
+    def _after_left_out(self, judged: Sequence[Judged]) -> None:
+        self.program_intervals = ProgramIntervals(np.zeros(0), {})
+        if self.settings.mean_of == "programs":
+            super()._after_left_out(judged)
+            self.program_intervals = ProgramIntervals.fit(
+                judged, lambda regime: self._gate_of(regime).factor, self.programs.project
             )
 
     # -- programs ----------------------------------------------------------------------------------------------------
@@ -318,7 +317,7 @@ class ExplainingModel(GeneratingModel):
         row: Row = parse_row_name(name)
         if seen == MEASURED and self.returns_measured:
             return 1.645 * self.programs.standard_error(np.sqrt(self.data.se2[self.data.index[row]]))
-        found = self.intervals.half_width(seen)
+        found = self.program_intervals.half_width(seen)
         is_unknown = bool(self._unknown_rows([row])[0])
         return found if found.size and not is_unknown else np.full(len(self.programs.names), np.nan)
 
@@ -361,11 +360,11 @@ class ExplainingModel(GeneratingModel):
     # -- saving ------------------------------------------------------------------------------------------------------
 
     def _fitted(self) -> dict[str, Any]:
-        return super()._fitted() | {"intervals": self.intervals.to_plain()}
+        return super()._fitted() | {"program_intervals": self.program_intervals.to_plain()}
 
     def _restore(self, fitted: Mapping[str, Any]) -> None:
         super()._restore(fitted)
-        self.intervals = ProgramIntervals.from_plain(fitted["intervals"])
+        self.program_intervals = ProgramIntervals.from_plain(fitted["program_intervals"])
 
 
 def _correlation(activity: NDArray) -> NDArray[np.float64]:

@@ -50,6 +50,34 @@ def test_gain_interval_equals_scipys():
     assert got.gain == pytest.approx(1 - model.mean() / base.mean(), abs=1e-12)
 
 
+@pytest.mark.parametrize("n", [12, 30, 60])
+@pytest.mark.parametrize("gain", [0.0, 0.03, 0.08])
+def test_the_p_of_a_gain_is_the_level_at_which_its_interval_reaches_0(n, gain, monkeypatch):
+    from scperturb_modules.metrics import _bootstrap
+
+    for seed in range(4):
+        pair = losses(np.random.default_rng([n, seed]), n, gain)
+        found = compare(*pair, n_boot=4000, seed=seed)
+        if abs(found.low) > 1e-4:
+            assert (found.p_gain < 0.05) == (found.low > 0)
+        if 0.002 < found.p_gain < 1:
+            monkeypatch.setattr(_bootstrap, "ALPHA", found.p_gain)
+            assert compare(*pair, n_boot=4000, seed=seed).low == pytest.approx(0, abs=5e-3)
+            monkeypatch.undo()
+
+
+def test_the_p_of_a_gain_at_its_ends():
+    base = np.linspace(1, 2, 30)
+    for factor, p in ((0.9, 2 / 201), (1.0, 1.0), (1.1, 1.0)):
+        for n in (12, 30):
+            assert compare(factor * base[:n], base[:n], n_boot=200).p_gain == pytest.approx(p)
+    rng = np.random.default_rng(0)
+    for n in (30, 60):  # a draw can never show less
+        assert compare(rng.uniform(0.1, 0.2, n), rng.uniform(1, 2, n), n_boot=200).p_gain == pytest.approx(2 / 201)
+        assert compare(rng.uniform(1, 2, n), rng.uniform(0.1, 0.2, n), n_boot=200).p_gain == 1
+    assert math.isnan(compare(base[:9], 2 * base[:9]).p_gain)
+
+
 def test_mean_interval_equals_scipys_and_leaves_out_nan():
     from scipy.stats import bootstrap
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from scperturb_modules import _conditions
 from scperturb_modules.metrics import MANDATORY, Gain, verdict
+from scperturb_modules.metrics._verdict import claim_p
 
 
 def gain(value: float, low: float, high: float) -> Gain:
@@ -46,6 +48,30 @@ def test_no_better():
         "SCBIG is no better than NearestPrior on single_unseen (-0.4 %, CI -3.0 to 2.0, n = 62). "
         "Use NearestPrior: it is simpler."
     )
+
+
+def test_among_several_models_the_corrected_p_decides():
+    gains = {"AdditiveShrunk": WON}
+    alone = judge(gains=gains)
+    assert judge(gains=gains, n_models=3, p_adjusted=0.049) == alone
+    assert judge(gains=gains, n_models=1, p_adjusted=0.9) == alone
+    result = judge(gains=gains, n_models=3, p_adjusted=0.0613, seed_sd=0.06)
+    assert result.word == "no better"
+    assert result.text == (
+        "SCBIG is not shown to beat AdditiveShrunk on pair_2of2: L2 5.2 % lower (95 % CI 2.1 to 8.3, n = 62 "
+        "conditions), but 3 models were compared, and the best of several looks better than it is (p = 0.061 by "
+        "Holm's correction)."
+    )
+    for name, other in (("worse", LOST), ("no better", TIED)):
+        said = judge(gains={"NoChange": other}, n_models=3, p_adjusted=1.0)
+        assert said == judge(gains={"NoChange": other}) and said.word == name
+
+
+def test_the_claim_is_as_weak_as_its_weakest_part():
+    gains = {name: replace(BETTER, p_gain=p) for name, p in (("NoChange", 0.01), ("MeanShift", 0.2), ("Other", 0.9))}
+    assert claim_p("SCBIG", "measured", gains) == 0.2
+    assert claim_p("MeanShift", "measured", gains) == 0.01
+    assert math.isnan(claim_p("SCBIG", "measured", gains | {"MeanFitted": replace(BETTER, p_gain=math.nan)}))
 
 
 def test_worse_names_the_baseline_that_wins_most():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -30,13 +30,18 @@ _DRAWS_AT_ONCE = 2_000_000  # resampled numbers held in memory
 
 @dataclass(frozen=True)
 class Interval:
-    """A ratio of sums with its 95 % interval; ``low`` and ``high`` are NaN where none can be given."""
+    """A ratio of sums with its 95 % interval; ``low`` and ``high`` are NaN where none can be given.
+
+    ``p_below_one`` is the two-sided level at which the interval just reaches 1 from below: the interval lies below 1
+    where it is under .05. Never less than one draw can show; NaN without an interval.
+    """
 
     value: float
     low: float
     high: float
     n: int
     method: Method
+    p_below_one: float = field(default=float("nan"), repr=False)
 
 
 def ratio_interval(numerator: ArrayLike, denominator: ArrayLike, *, n_boot: int = N_BOOT, seed: int = 0) -> Interval:
@@ -64,15 +69,15 @@ def ratio_interval(numerator: ArrayLike, denominator: ArrayLike, *, n_boot: int 
     n = len(pairs)
     if np.array_equal(pairs[:, 0], pairs[:, 1]):
         low = 1.0 if n >= MIN_CLUSTERS else float("nan")
-        return Interval(1.0, low, low, n, "percentile" if n >= MIN_CLUSTERS else "none")
+        return Interval(1.0, low, low, n, "percentile" if n >= MIN_CLUSTERS else "none", low)
     if pairs[:, 1].sum() == 0:
         return Interval(float("nan"), float("nan"), float("nan"), n, "none")
     value = float(_ratio(pairs.sum(axis=0)))
     if n < MIN_CLUSTERS:
         return Interval(value, float("nan"), float("nan"), n, "none")
     make = _bca if n >= BCA_CLUSTERS else _studentised
-    low, high, method = make(pairs, n_boot, seed)
-    return Interval(value, low, high, n, method)
+    low, high, method, one_sided = make(pairs, n_boot, seed)
+    return Interval(value, low, high, n, method, min(1.0, 2.0 * max(one_sided, 1.0 / (n_boot + 1))))
 
 
 def _ratio(sums: Array) -> Array:
@@ -110,8 +115,11 @@ def _draw(columns: Array, statistic: Callable[[Array], Array], n_boot: int, seed
     return np.concatenate(parts)
 
 
-def _bca(pairs: Array, n_boot: int, seed: int) -> tuple[float, float, Method]:
-    """Bias-corrected and accelerated interval of the ratio (Efron 1987), percentile where that is undefined."""
+def _bca(pairs: Array, n_boot: int, seed: int) -> tuple[float, float, Method, float]:
+    """Bias-corrected and accelerated interval of the ratio (Efron 1987), percentile where that is undefined.
+
+    The last number is the tail beyond which the upper bound reaches 1: the quantiles of the interval, solved for it.
+    """
     from scipy.special import ndtr, ndtri
 
     draws = _draw(pairs, _ratio, n_boot, seed)
@@ -123,6 +131,7 @@ def _bca(pairs: Array, n_boot: int, seed: int) -> tuple[float, float, Method]:
     spread = np.sum(centred**2)
     tails = np.array([ALPHA / 2, 1 - ALPHA / 2])
     method: Method = "percentile"
+    bias = acceleration = 0.0
     # a ratio that is the same for every unit has no spread beyond rounding
     if 0 < share_below < 1 and spread > (1e-12 * _ratio(total)) ** 2:
         acceleration = np.sum(centred**3) / (6 * spread**1.5)
@@ -131,11 +140,16 @@ def _bca(pairs: Array, n_boot: int, seed: int) -> tuple[float, float, Method]:
         tails = ndtr(bias + shifted / (1 - acceleration * shifted))
         method = "bca"
     low, high = np.quantile(draws, tails)
-    return float(low), float(high), method
+    at_one = ndtri((draws < 1.0).mean()) - bias
+    with np.errstate(invalid="ignore"):
+        beyond = float(ndtr(bias - at_one / (1 + acceleration * at_one)))
+    if not np.isfinite(at_one) or 1 + acceleration * at_one <= 0:  # all draws on one side
+        beyond = 0.0 if at_one > 0 else 1.0
+    return float(low), float(high), method, beyond
 
 
-def _studentised(pairs: Array, n_boot: int, seed: int) -> tuple[float, float, Method]:
-    """Bootstrap-t interval of the ratio: the draws are measured in their own standard errors."""
+def _studentised(pairs: Array, n_boot: int, seed: int) -> tuple[float, float, Method, float]:
+    """Bootstrap-t interval of the ratio: the draws are measured in their own standard errors; tail as in BCa."""
     x, y = pairs.T
     columns = np.column_stack([x, y, x * x, x * y, y * y])
     sums = columns.sum(axis=0)
@@ -146,7 +160,9 @@ def _studentised(pairs: Array, n_boot: int, seed: int) -> tuple[float, float, Me
             return (_ratio(drawn) - value) / np.sqrt(_ratio_variance(drawn))
 
     if error <= 1e-7 * abs(value):  # the same ratio for every unit; squares lose half of the digits
-        return float(value), float(value), "percentile"
+        return float(value), float(value), "percentile", float(value >= 1.0)
     draws = _draw(columns, studentise, n_boot, seed)
-    low, high = np.quantile(draws[np.isfinite(draws)], [ALPHA / 2, 1 - ALPHA / 2])
-    return float(value - high * error), float(value - low * error), "studentised"
+    draws = draws[np.isfinite(draws)]
+    low, high = np.quantile(draws, [ALPHA / 2, 1 - ALPHA / 2])
+    beyond = float(np.mean(draws <= (value - 1.0) / error))
+    return float(value - high * error), float(value - low * error), "studentised", beyond

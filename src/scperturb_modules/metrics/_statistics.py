@@ -32,6 +32,9 @@ class Gain:
         Two-sided paired sign-flip permutation test of no difference.
     p_wilcoxon
         Wilcoxon's signed-rank test, as a check.
+    p_gain
+        P value of "no gain", read off the bootstrap that gives the interval: the two-sided level at which ``low``
+        reaches 0, so that ``low`` > 0 where it is below .05. NaN without an interval.
     n
         Clusters of conditions.
     n_undefined
@@ -55,6 +58,7 @@ class Gain:
     win_share: float
     scatter: float
     method: Method
+    p_gain: float = float("nan")
 
 
 def compare(
@@ -114,6 +118,7 @@ def compare(
         win_share=float(np.mean(model < base)),
         scatter=_scatter(model, base, ratio.value),
         method=ratio.method,
+        p_gain=ratio.p_below_one,
     )
 
 
@@ -181,7 +186,7 @@ def wilcoxon_test(differences: ArrayLike) -> float:
 
 
 def holm(p_values: ArrayLike) -> Array:
-    """Holm's adjusted p-values (1979), for the secondary metrics of a regime; NaN stays NaN and is not counted.
+    """Holm's adjusted p-values (1979), for claims made together; NaN stays NaN and is not counted.
 
     >>> holm([0.01, 0.04, float("nan"), 0.02]).round(3).tolist()
     [0.03, 0.04, nan, 0.04]

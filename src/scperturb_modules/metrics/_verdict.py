@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scperturb_modules import _conditions
-from scperturb_modules.metrics._bootstrap import FIRM_CLUSTERS, MIN_CLUSTERS
+from scperturb_modules.metrics._bootstrap import ALPHA, FIRM_CLUSTERS, MIN_CLUSTERS
+from scperturb_modules.metrics._power import plan, plan_power
 from scperturb_modules.metrics._statistics import Gain
+
+__all__ = ["MANDATORY", "Verdict", "cannot_tell", "claim_p", "plan", "plan_power", "verdict"]
 
 Word = Literal["beats", "no better", "worse", "cannot tell", "shrinkage only"]
 
@@ -54,6 +57,11 @@ CANNOT_RANK = (
     " These data cannot rank models: one half of the cells is closer to the other than the training mean is in only "
     "{share} % of conditions."
 )
+NOT_AMONG_SEVERAL = (
+    "{model} is not shown to beat {baseline} on {regime}: L2 {gain} % lower (95 % CI {low} to {high}, n = {n} "
+    "conditions), but {n_models} models were compared, and the best of several looks better than it is (p = {p} by "
+    "Holm's correction)."
+)
 SHRINKAGE_ONLY = "{model} beats plain additive, but not the shrunken sum: no evidence that interactions were learned."
 PUBLISHED = " Scores use shared controls and are comparable to the literature only."
 PROVISIONAL = " Provisional: fewer than 20 conditions."
@@ -82,6 +90,8 @@ def verdict(
     replicate_wins: float | None = None,
     protocol: str = "strict",
     seed_sd: float | None = None,
+    n_models: int = 1,
+    p_adjusted: float = 0.0,
 ) -> Verdict:
     """Say whether a model beats the mandatory baselines of a regime.
 
@@ -105,6 +115,10 @@ def verdict(
         ``"strict"`` or ``"published"``.
     seed_sd
         Standard deviation of the gain over training seeds, as a share like the gain itself.
+    n_models
+        Models that are judged together in this regime.
+    p_adjusted
+        :func:`claim_p` of the model, by :func:`holm` over these models; counts only where there are several.
 
     Returns
     -------
@@ -114,7 +128,8 @@ def verdict(
         - fewer than 10 conditions, no interval, room below .2, or a replicate that wins in less than half of the
           conditions: *cannot tell*;
         - the interval against a baseline lies below 0: *worse*, the baseline it loses to most is named;
-        - all intervals lie above 0: *beats*, the baseline with the smallest gain is named;
+        - all intervals lie above 0: *beats*, the baseline with the smallest gain is named; but *no better* where
+          several models are judged and ``p_adjusted`` is .05 or more (the text says so);
         - only the shrunken or fitted sum is not beaten, the shrunken one among them: *shrinkage only*;
         - else *no better*, with the unbeaten baseline of smallest gain.
 
@@ -139,6 +154,10 @@ def verdict(
     if silent is not None:
         return Verdict("cannot tell", silent + suffix)
     word, text = _judge(model, regime, mandatory, n)
+    if word == "beats" and n_models > 1 and not p_adjusted < ALPHA:
+        closest = min(mandatory, key=lambda name: mandatory[name].gain)
+        said = {"n_models": n_models, "p": f"{p_adjusted:.3f}"}
+        word, text = "no better", _fill(NOT_AMONG_SEVERAL, model, regime, closest, mandatory, n, **said)
     if seed_sd is not None and word == "beats" and min(gain.gain for gain in mandatory.values()) < seed_sd:
         text += SEED_NOISE.format(seed_sd=_percent(seed_sd))
     if n < FIRM_CLUSTERS:
@@ -147,6 +166,29 @@ def verdict(
     if absent:
         text += NOT_COMPARED.format(absent=", ".join(absent))
     return Verdict(word, text + suffix)
+
+
+def claim_p(model: str, regime: str, comparisons: Mapping[str, Gain]) -> float:
+    """P value of the claim that a model beats every mandatory baseline of a regime: the largest of the single ones.
+
+    An intersection-union test. Each p comes from the bootstrap of the interval (:attr:`Gain.p_gain`), so that the
+    claim of one model stands at .05 exactly where all of its intervals lie above 0. For several models Holm's method
+    adjusts these numbers, which is to ask the same of wider intervals: it holds whatever the models share, and leaves
+    one model alone as it was. NaN where a comparison has no interval.
+
+    Parameters and errors are those of :func:`verdict`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scperturb_modules.metrics import compare
+    >>> base = np.linspace(1, 2, 30)
+    >>> gains = {"NoChange": compare(0.9 * base, base), "MeanShift": compare(1.1 * base, base)}
+    >>> claim_p("SCBIG", "measured", gains)
+    1.0
+    """
+    p_values = [gain.p_gain for gain in _mandatory(model, regime, comparisons).values()]
+    return math.nan if any(math.isnan(p) for p in p_values) else max(p_values)
 
 
 def cannot_tell(
@@ -204,7 +246,7 @@ def _judge(model: str, regime: str, gains: dict[str, Gain], n: int) -> tuple[Wor
     return "no better", _fill(NO_BETTER, model, regime, unbeaten[0], gains, n)
 
 
-def _fill(template: str, model: str, regime: str, baseline: str, gains: dict[str, Gain], n: int) -> str:
+def _fill(template: str, model: str, regime: str, baseline: str, gains: dict[str, Gain], n: int, **more: object) -> str:
     gain = gains[baseline]
     return template.format(
         model=model,
@@ -215,71 +257,10 @@ def _fill(template: str, model: str, regime: str, baseline: str, gains: dict[str
         low=_percent(gain.low),
         high=_percent(gain.high),
         n=n,
+        **more,
     )
 
 
 def _percent(share: float) -> str:
     """One decimal; never ``-0.0``."""
     return f"{round(100.0 * share, 1) + 0.0:.1f}"
-
-
-def plan_power(n_conditions: int, sd: float, gain: float, *, alpha: float = 0.05) -> float:
-    """Chance that a true gain is detected with ``n_conditions`` test conditions.
-
-    Parameters
-    ----------
-    n_conditions
-        Test conditions, at least 2.
-    sd
-        Relative standard deviation of one predictor's error around the level of its condition: :attr:`Gain.scatter`
-        of a pilot, or .12, which is typical of L2 over 1000 genes. Model and baseline scatter independently, so their
-        difference has ``sqrt(2)`` times this.
-    gain
-        True gain, .05 for 5 % less error.
-    alpha
-        Two-sided level.
-
-    Returns
-    -------
-    float
-        The power between 0 and 1, from the shifted t distribution with ``n_conditions - 1`` degrees of freedom.
-
-    Raises
-    ------
-    ValueError
-        Fewer than 2 conditions, or ``sd`` is not positive.
-
-    Examples
-    --------
-    >>> round(plan_power(62, 0.12, 0.05), 2), round(plan_power(31, 0.12, 0.05), 2)
-    (0.63, 0.35)
-    """
-    from scipy.stats import t
-
-    error, df = _standard_error(n_conditions, sd), n_conditions - 1
-    return float(t.sf(t.ppf(1 - alpha / 2, df) - gain / error, df))
-
-
-def plan(n_conditions: int, sd: float, *, power: float = 0.8, alpha: float = 0.05) -> float:
-    """The smallest gain that ``n_conditions`` test conditions detect with the given power; undoes :func:`plan_power`.
-
-    Returns
-    -------
-    float
-        The gain as a share: .06 is 6 % less error.
-
-    Examples
-    --------
-    >>> round(plan(62, 0.12), 3), round(plan(310, 0.12), 3)
-    (0.061, 0.027)
-    """
-    from scipy.stats import t
-
-    error, df = _standard_error(n_conditions, sd), n_conditions - 1
-    return float(error * (t.ppf(1 - alpha / 2, df) + t.ppf(power, df)))
-
-
-def _standard_error(n_conditions: int, sd: float) -> float:
-    if n_conditions < 2 or not sd > 0:
-        raise ValueError(f"need at least 2 conditions and a positive sd; got n_conditions={n_conditions}, sd={sd}.")
-    return sd * math.sqrt(2.0 / n_conditions)

@@ -23,6 +23,7 @@ from scperturb_modules.tl._contenders import Contender, Predictors, Run, contend
 from scperturb_modules.tl._evaluate import choose_metrics, score
 from scperturb_modules.tl._folds import Fold, FoldPlan, make_fold, plan_folds
 from scperturb_modules.tl._frame import as_results, join_results
+from scperturb_modules.tl._margins import margins
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -55,6 +56,7 @@ class FoldResult:
     label: str
     frame: pd.DataFrame
     replicates: pd.DataFrame
+    margins: pd.DataFrame
     truth: AnnData
     predictions: dict[str, AnnData]
     errors: list[tuple[Any, ...]]
@@ -203,8 +205,9 @@ def run_fold(adata: AnnData, setup: keys.ScreenKeys, plan: FoldPlan, rules: Rule
 
 
 def _score_fold(fold: Fold, rules: Rules) -> FoldResult:
-    result = FoldResult(fold.label, pd.DataFrame(), pd.DataFrame(), fold.truth, {}, [], [], [])
+    result = FoldResult(fold.label, pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), fold.truth, {}, [], [], [])
     tables = []
+    said = {}
     for contender in rules.contenders:
         reason = contender.why_not(fold.training, rules.priors, fold.against.names)
         if reason is not None:
@@ -213,6 +216,7 @@ def _score_fold(fold: Fold, rules: Rules) -> FoldResult:
         for seed in range(rules.seed, rules.seed + (1 if contender.deterministic else rules.n_seeds)):
             done = _run(contender, fold, rules, seed)
             _note(result, contender.name, seed, done)
+            said[contender.name, seed] = done.answer.difference
             table = score(fold.against, done.answer, rules.metrics, min_cells=rules.min_cells)
             tables.append(table.assign(**_contender_facts(contender, rules, seed, done)))
     references = {
@@ -231,6 +235,7 @@ def _score_fold(fold: Fold, rules: Rules) -> FoldResult:
         fold.label,
         as_results(with_ceilings(frame, fold.against, found), **_fold_facts(fold)),
         _with_split(found.replicates, fold),
+        _with_split(margins(fold.screen, fold.setup, fold.against, said, min_cells=rules.min_cells), fold),
         fold.truth,
         result.predictions,
         result.errors,
@@ -299,6 +304,7 @@ def _join(results: Sequence[FoldResult], settings: Mapping[str, Any]) -> Benchma
         errors=rows("errors", ERROR_COLUMNS),
         skipped=rows("skipped", SKIPPED_COLUMNS),
         replicates=pd.concat([result.replicates for result in results], ignore_index=True),
+        margins=pd.concat([result.margins for result in results], ignore_index=True),
         timings=rows("timings", TIMING_COLUMNS),
         settings=dict(settings),
     )

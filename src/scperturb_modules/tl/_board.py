@@ -12,7 +12,7 @@ import pandas as pd
 
 from scperturb_modules.metrics import PRIMARY
 from scperturb_modules.metrics._status import MISSING
-from scperturb_modules.tl import _ceilings, _store, _summary, _verdict
+from scperturb_modules.tl import _ceilings, _margins, _store, _summary, _verdict
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -39,6 +39,9 @@ class Benchmark:
     replicates
         A row per condition and metric: what a replicate of the experiment, ``MeanShift`` and ``NoChange`` score
         against one half of the cells.
+    margins
+        A row per condition, predictor, mandatory baseline, split and training seed: both L2 errors, the difference of
+        their squares and its standard error; :meth:`conditions` sums it up.
     timings
         A row per run: ``predictor, split, model_seed, fit_seconds, predict_seconds``.
     settings
@@ -51,6 +54,7 @@ class Benchmark:
     errors: pd.DataFrame = field(default_factory=pd.DataFrame)
     skipped: pd.DataFrame = field(default_factory=pd.DataFrame)
     replicates: pd.DataFrame = field(default_factory=pd.DataFrame)
+    margins: pd.DataFrame = field(default_factory=pd.DataFrame)
     timings: pd.DataFrame = field(default_factory=pd.DataFrame)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -107,6 +111,56 @@ class Benchmark:
             wins=self._wins,
         )
 
+    def verdicts(self) -> pd.DataFrame:
+        """The verdicts of :meth:`verdict` as a table, with those on baselines.
+
+        Returns
+        -------
+        DataFrame
+            A row per ``split_kind``, ``regime`` and ``model``, best first: ``is_baseline``; ``word`` (``beats``, ``no
+            better``, ``worse``, ``cannot tell`` or ``shrinkage only``); the gain over the mandatory baseline that is
+            hardest to beat, as in :meth:`summary`; ``p`` of the claim that all mandatory baselines are beaten, below
+            .05 exactly where all intervals lie above 0; ``p_adjusted``, the same by Holm's method over the models
+            (not the baselines) of the regime: a model *beats* where it is below .05; ``n`` clusters of conditions;
+            ``text``, the sentence.
+        """
+        return _verdict.verdict_table(self._summary, self._verdicts)
+
+    def conditions(self) -> pd.DataFrame:
+        """In which test conditions a predictor is closer to the truth than the baselines, beyond noise of the cells.
+
+        Returns
+        -------
+        DataFrame
+            A row per ``split_kind``, ``regime``, ``stratum``, ``condition`` and ``model`` (predictors that are not
+            mandatory in the regime): the mandatory ``baseline`` that it does least well against, the L2 ``error`` and
+            ``baseline_error``, the ``gain`` (1 - their ratio) with its standard error ``se``, ``n_cells``, and a
+            ``word``: ``beats`` (closer than every mandatory baseline), ``loses`` (farther than any) or ``ties``.
+
+        Notes
+        -----
+        The difference of squared errors is linear in the measured mean, so that its standard error follows from the
+        condition's cells projected on the difference of the two predictions. Words are adjusted by Benjamini and
+        Hochberg's method over the conditions of a model and regime at 5 %. They speak of these two predictions, as they
+        are, for this condition: whether the model is better in general is for :meth:`verdict`.
+        """
+        return _margins.condition_table(self.margins)
+
+    def ceilings(self) -> pd.DataFrame:
+        """What a perfect prediction of each condition could reach on these data.
+
+        Returns
+        -------
+        DataFrame
+            A row per ``split_kind``, ``regime``, ``stratum`` and ``condition``: ``n_cells``; ``replicate_r``, the
+            Pearson correlation of change between halves of the cells, each against its own half of the controls;
+            ``reliability``, the same for two replicates of full size (Spearman-Brown, ``2 r / (1 + r)``); ``best_r``,
+            its root, the best correlation of a noise-free prediction with the data; ``floor``, the L2 distance of a
+            perfect prediction. NaN below 20 cells, ``reliability`` and ``best_r`` also where ``replicate_r`` is not
+            positive, all three where ``pearson_delta`` was not scored.
+        """
+        return _ceilings.ceiling_table(self.frame, self.replicates)
+
     def plot(self, *, metric: str = PRIMARY, regime: str | None = None, ax: Axes | None = None) -> Axes:
         """Draw the leaderboard; the same as ``spm.pl.leaderboard(board)``."""
         # by the public name: pictures stand beside this folder, neither imports the other
@@ -118,9 +172,9 @@ class Benchmark:
         """Write tables, verdict, predictions and truths into a folder, each file whole or not at all.
 
         ``leaderboard.csv`` (summary), ``gains.csv``, ``by_effect.csv``, ``results.csv`` (frame, lossless),
-        ``room.csv``, ``quality.csv``, ``replicates.csv``, ``errors.csv``, ``skipped.csv``, ``verdict.txt``,
-        ``predictions/<predictor>__<split>.h5ad``, ``truth/<split>.h5ad`` and ``run.json`` (settings, versions and
-        times; the one file that differs between two equal runs).
+        ``room.csv``, ``quality.csv``, ``replicates.csv``, ``margins.csv``, ``errors.csv``, ``skipped.csv``,
+        ``verdict.txt``, ``predictions/<predictor>__<split>.h5ad``, ``truth/<split>.h5ad`` and ``run.json`` (settings,
+        versions and times; the one file that differs between two equal runs).
 
         Parameters
         ----------
@@ -165,8 +219,9 @@ class Benchmark:
         return _ceilings.room(self.frame)
 
     @cached_property
-    def _verdicts(self) -> dict[tuple[str, str, str], Any]:
-        return _verdict.judge(self._gains, self._room, self._wins, protocol=self._protocol)
+    def _verdicts(self) -> dict[tuple[str, str, str], _verdict.Judged]:
+        models = set(self.frame.loc[~self.frame["is_baseline"], "model"].astype(str))
+        return _verdict.judge(self._gains, self._room, self._wins, protocol=self._protocol, models=models)
 
     @cached_property
     def _wins(self) -> dict[tuple[str, str], tuple[float, int]]:
@@ -174,7 +229,7 @@ class Benchmark:
 
     @cached_property
     def _summary(self) -> pd.DataFrame:
-        words = {key: found.word for key, found in self._verdicts.items()}
+        words = {key: found.verdict.word for key, found in self._verdicts.items()}
         return _summary.summarise(self.frame, self._gains, words, **self._draws)
 
     def __repr__(self) -> str:

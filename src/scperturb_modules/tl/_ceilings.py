@@ -15,7 +15,7 @@ from scperturb_modules import baselines
 from scperturb_modules._errors import DataError
 from scperturb_modules.metrics import MANDATORY, METRICS, PRIMARY, Metric, metric_quality
 from scperturb_modules.tl._evaluate import Answer, score
-from scperturb_modules.tl._summary import REGIME, blocks, losses, plain
+from scperturb_modules.tl._summary import REGIME, UNIT, blocks, losses, plain
 from scperturb_modules.tl._yardstick import Array, Yardstick
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ REFERENCES: Mapping[str, type[baselines.Baseline]] = {
 
 SCORE = ["stratum", "condition", "regime", "metric"]
 ROOM_COLUMNS = ["split_kind", "regime", "metric", "best_baseline", "error", "floor", "noise_share", "room", "n"]
+CORRELATION = "pearson_delta"
+"""The metric whose replicate value gives the ceiling of correlations."""
+CEILING_COLUMNS = [*REGIME, *UNIT, "n_cells", "replicate_r", "reliability", "best_r", "floor"]
 QUALITY_COLUMNS = ["metric", REPLICATE, *REFERENCES, "dynamic_range", "replicate_wins", "n"]
 
 
@@ -206,6 +209,32 @@ def quality(replicates: pd.DataFrame) -> pd.DataFrame:
         means = [mean[name].mean() for name in (REPLICATE, *REFERENCES)]
         lines.append((metric, *means, found.dynamic_range, found.replicate_wins, found.n))
     return pd.DataFrame(lines, columns=QUALITY_COLUMNS)
+
+
+def ceiling_table(frame: pd.DataFrame, replicates: pd.DataFrame) -> pd.DataFrame:
+    """What limits the scores of each condition; see ``Benchmark.ceilings``."""
+    by = [*REGIME, *UNIT]
+    primary = plain(frame[frame["metric"] == PRIMARY])
+    known = primary.groupby(by)[["floor", "n_cells_test"]].mean()
+    r = replicates[replicates["metric"] == CORRELATION].groupby(by)[REPLICATE].mean() if len(replicates) else None
+    table = known.assign(replicate_r=np.nan if r is None else r).reset_index()
+    reliability = spearman_brown(table["replicate_r"].to_numpy(dtype=np.float64))
+    table = table.assign(
+        reliability=reliability, best_r=np.sqrt(reliability), n_cells=table["n_cells_test"].astype(int)
+    )
+    return table[CEILING_COLUMNS]
+
+
+def spearman_brown(r: Array) -> Array:
+    """Correlation that two replicates of the whole size would have: ``2 r / (1 + r)`` for r > 0, else NaN.
+
+    Spearman (1910), Brown (1910). Its root is the best correlation of a noise-free prediction with the whole data.
+
+    >>> spearman_brown(np.array([0.5, 0.0, -0.2])).round(3).tolist()
+    [0.667, nan, nan]
+    """
+    positive = np.where(r > 0, r, np.nan)
+    return 2.0 * positive / (1.0 + positive)
 
 
 def replicate_wins(replicates: pd.DataFrame) -> dict[tuple[str, str], tuple[float, int]]:

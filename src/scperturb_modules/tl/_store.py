@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 RESULTS, RUN = "results.csv", "run.json"
 PREDICTIONS, TRUTH = "predictions", "truth"
+NUMBERS = ("replicate", "mean_shift", "no_change", "error", "baseline_error", "difference", "se")
+COUNTS = ("fold", "split_seed", "model_seed", "n_cells")
 PACKAGES = ("scperturb_modules", "numpy", "pandas", "scipy", "scikit-learn", "anndata")
 
 
@@ -39,6 +41,7 @@ def write_board(board: Benchmark, folder: str | os.PathLike[str], *, overwrite: 
         "room": board.room(),
         "quality": board.quality(),
         "replicates": board.replicates,
+        "margins": board.margins,
         "errors": board.errors,
         "skipped": board.skipped,
     }
@@ -74,6 +77,7 @@ def read_board(folder: str | os.PathLike[str]) -> dict[str, Any]:
         "predictions": predictions,
         "truths": _read_all(source / TRUTH),
         "replicates": _read_table(source / "replicates.csv"),
+        "margins": _read_table(source / "margins.csv"),
         "errors": _read_table(source / "errors.csv"),
         "skipped": _read_table(source / "skipped.csv"),
         "timings": pd.DataFrame(run["timings"]),
@@ -85,9 +89,9 @@ def _read_table(path: Path) -> pd.DataFrame:
     numbers: dict[str, Callable[[str], float]] = {}
     table = pd.read_csv(path, keep_default_na=False, dtype=str, converters=numbers)
     for name in table:
-        if name in ("replicate", "mean_shift", "no_change"):
+        if name in NUMBERS:
             table[name] = table[name].replace("", "nan").map(float)
-        elif name in ("fold", "split_seed", "model_seed"):
+        elif name in COUNTS:
             table[name] = table[name].astype("int64")
     return table
 

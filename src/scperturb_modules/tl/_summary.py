@@ -20,8 +20,8 @@ KEY = [*REGIME, "metric", "model"]
 UNIT = ["stratum", "condition"]
 
 GAIN_COLUMNS = [
-    "split_kind", "regime", "metric", "model", "gain_vs", "gain", "gain_low", "gain_high", "p", "p_wilcoxon", "n",
-    "n_undefined", "win_share", "scatter", "seed_sd", "split_sd",
+    "split_kind", "regime", "metric", "model", "gain_vs", "gain", "gain_low", "gain_high", "p", "p_wilcoxon", "p_gain",
+    "n", "n_undefined", "win_share", "scatter", "seed_sd", "split_sd",
 ]  # fmt: skip
 
 SUMMARY_COLUMNS = [
@@ -129,6 +129,7 @@ def _columns(gain: Gain) -> dict[str, Any]:
         "gain_high": gain.high,
         "p": gain.p,
         "p_wilcoxon": gain.p_wilcoxon,
+        "p_gain": gain.p_gain,
         "n": gain.n,
         "n_undefined": gain.n_undefined,
         "win_share": gain.win_share,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -17,10 +18,11 @@ from scperturb_modules.metrics import (
     Verdict,
     cannot_tell,
     gaming_warnings,
+    holm,
     verdict,
 )
 from scperturb_modules.metrics._quality import ENOUGH_WINS
-from scperturb_modules.metrics._verdict import ENOUGH_REPLICATES, PUBLISHED
+from scperturb_modules.metrics._verdict import ENOUGH_REPLICATES, PUBLISHED, claim_p
 from scperturb_modules.tl._summary import REGIME, blocks
 
 NO_BAR = "No bar on {regime}: none of {mandatory} was run. Add spm.baselines.ALL to the predictors."
@@ -33,45 +35,93 @@ ABSENT = "No prediction, scored as no change: {models}."
 OTHERS = "Other baselines: {groups}."
 GROUPS = {"no better": "no better than the bar", "worse": "worse", "shrinkage only": "better by shrinkage only"}
 
+VERDICT_COLUMNS = [
+    *REGIME, "model", "is_baseline", "word", "gain_vs", "gain", "gain_low", "gain_high", "p", "p_adjusted", "n", "text",
+]  # fmt: skip
+
 Wins = Mapping[tuple[str, str], tuple[float, int]]
 """By (split kind, regime): share of conditions in which a replicate beats the mean, and their number."""
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A verdict with what it rests on.
+
+    Attributes
+    ----------
+    verdict
+        The word and the sentence.
+    p, p_adjusted
+        Of the claim that every mandatory baseline is beaten (:func:`scperturb_modules.metrics._verdict.claim_p`), and
+        by Holm's method over the models of the regime; a baseline makes no claim, and its p stays as it is.
+    n
+        Clusters of conditions.
+    """
+
+    verdict: Verdict
+    p: float
+    p_adjusted: float
+    n: int
+
+
 def judge(
-    gain_table: pd.DataFrame, room: pd.DataFrame, wins: Wins, *, protocol: str
-) -> dict[tuple[str, str, str], Verdict]:
-    """The verdict on every predictor by (split kind, regime, model), mandatory baselines too."""
+    gain_table: pd.DataFrame, room: pd.DataFrame, wins: Wins, *, protocol: str, models: Collection[str]
+) -> dict[tuple[str, str, str], Judged]:
+    """The verdict on every predictor by (split kind, regime, model), mandatory baselines too.
+
+    ``models`` names those that are no baselines: the claims of several of them are corrected for their number.
+    """
     rooms = dict(zip(zip(room["split_kind"], room["regime"], strict=True), room["room"], strict=True))
     primary = gain_table[gain_table["metric"] == PRIMARY]
     found = {}
-    for (split, regime, model), rows in blocks(primary, [*REGIME, "model"]):
-        comparisons = {str(row["gain_vs"]): _gain(row) for _, row in rows.iterrows()}
-        share, seed_sd = rooms[split, regime], float(rows["seed_sd"].max())
-        found[split, regime, model] = verdict(
-            model,
-            regime,
-            comparisons,
-            n=int(rows["n"].min()),
-            room=share,
-            replicate_wins=_share(wins, split, regime),
-            protocol=protocol,
-            seed_sd=None if math.isnan(seed_sd) else seed_sd,
-        )
+    for (split, regime), block in blocks(primary, REGIME):
+        lots = {str(model): rows for (model,), rows in blocks(block, ["model"])}
+        gains = {model: {str(row["gain_vs"]): _gain(row) for _, row in rows.iterrows()} for model, rows in lots.items()}
+        p = {model: claim_p(model, regime, gains[model]) for model in lots}
+        family = [model for model in lots if model in models]
+        adjusted = p | dict(zip(family, holm([p[model] for model in family]).tolist(), strict=True))
+        for model, rows in lots.items():
+            seed_sd, n = float(rows["seed_sd"].max()), int(rows["n"].min())
+            said = verdict(
+                model,
+                regime,
+                gains[model],
+                n=n,
+                room=rooms[split, regime],
+                replicate_wins=_share(wins, split, regime),
+                protocol=protocol,
+                seed_sd=None if math.isnan(seed_sd) else seed_sd,
+                n_models=len(family) if model in family else 1,
+                p_adjusted=adjusted[model],
+            )
+            found[split, regime, model] = Judged(said, p[model], adjusted[model], n)
     return found
+
+
+def verdict_table(summary: pd.DataFrame, judged: Mapping[tuple[str, str, str], Judged]) -> pd.DataFrame:
+    """See ``Benchmark.verdicts``."""
+    rows = summary[summary["metric"] == PRIMARY].to_dict(orient="records")
+    found = [judged.get((row["split_kind"], row["regime"], row["model"])) for row in rows]
+    lines = [
+        row | {"word": one.verdict.word, "text": one.verdict.text, "p": one.p, "p_adjusted": one.p_adjusted, "n": one.n}
+        for row, one in zip(rows, found, strict=True)
+        if one is not None
+    ]
+    return pd.DataFrame(lines, columns=VERDICT_COLUMNS)
 
 
 def _gain(row: Any) -> Gain:
     return Gain(
         gain=row["gain"], low=row["gain_low"], high=row["gain_high"], p=row["p"], p_wilcoxon=row["p_wilcoxon"],
         n=int(row["n"]), n_undefined=int(row["n_undefined"]), win_share=row["win_share"], scatter=row["scatter"],
-        method="none",
+        method="none", p_gain=row["p_gain"],
     )  # fmt: skip
 
 
 def in_words(
     summary: pd.DataFrame,
     room: pd.DataFrame,
-    verdicts: dict[tuple[str, str, str], Verdict],
+    verdicts: Mapping[tuple[str, str, str], Judged],
     *,
     protocol: str,
     errors: Sequence[str],
@@ -89,7 +139,7 @@ def in_words(
         line = room[(room["split_kind"] == split) & (room["regime"] == regime)].iloc[0]
         bar = _bar(rows, regime, line, f"{regime} ({split})" if several else regime)
         said = {
-            name: verdicts[split, regime, name]
+            name: verdicts[split, regime, name].verdict
             for name in _contenders(rows, regime)
             if (split, regime, name) in verdicts
         }

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scperturb_modules import baselines, datasets, metrics, models, pl, pp, priors, tl
+    from scperturb_modules import baselines, datasets, metrics, models, pl, pp, priors, report, tl
     from scperturb_modules.models import load
     from scperturb_modules.models.app import APP
     from scperturb_modules.models.biodsnn import BioDSNN
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __version__ = version("scperturb_modules")
 
-_SUBPACKAGES = ("baselines", "datasets", "metrics", "models", "pl", "pp", "priors", "tl")
+_SUBPACKAGES = ("baselines", "datasets", "metrics", "models", "pl", "pp", "priors", "report", "tl")
 _FROM = {
     "APP": "scperturb_modules.models.app",
     "BioDSNN": "scperturb_modules.models.biodsnn",
@@ -40,6 +40,7 @@ __all__ = [
     "pl",
     "pp",
     "priors",
+    "report",
     "tl",
 ]
 

@@ -11,12 +11,14 @@ from scperturb_modules.cli._demo import demo
 from scperturb_modules.cli._fit import fit
 from scperturb_modules.cli._output import WRONG_INPUT, Commands
 from scperturb_modules.cli._predict import predict
+from scperturb_modules.cli._report import report
 from scperturb_modules.cli._validate import validate
 
 app = typer.Typer(name="spm", cls=Commands, add_completion=False, rich_markup_mode="rich")
 app.command()(demo)
 app.command()(validate)
 app.command()(benchmark)
+app.command()(report)
 app.command()(fit)
 app.command()(predict)
 
@@ -46,6 +48,8 @@ def spm(
       spm validate screen.h5ad --perturbation-key guide_ids --control NT
 
       spm benchmark screen.h5ad --perturbation-key guide_ids --out results
+
+      spm report results --out report.html
 
       spm fit screen.h5ad --perturbation-key guide_ids --prior network.csv --out model
 

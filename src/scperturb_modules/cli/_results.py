@@ -36,7 +36,7 @@ def require_writable(folder: Path) -> None:
 
 
 def write_results(board: Any, out: Path) -> None:
-    """Tables and predictions (``board.save``) and the pictures, in ``out``."""
+    """Tables and predictions (``board.save``), the pictures and the page, in ``out``."""
     import matplotlib
 
     from scperturb_modules import pl
@@ -46,6 +46,17 @@ def write_results(board: Any, out: Path) -> None:
     _write_picture(pl.leaderboard(board), out / "figures" / "leaderboard.png")
     _write_picture(pl.error_by_effect(board.frame), out / "figures" / "error_by_effect.png")
     _write_picture(pl.metric_quality(board.quality()), out / "figures" / "metric_quality.png")
+    write_page(board, out / "report.html")
+
+
+def write_page(board: Any, path: Path, next_conditions: Path | None = None) -> None:
+    """The page about a benchmark, or about the folder where it was saved."""
+    import matplotlib
+
+    from scperturb_modules.report import write_report
+
+    matplotlib.use("Agg")  # a command opens no windows
+    write_report(board, path, next_conditions=next_conditions)
 
 
 def _write_picture(ax: Axes, path: Path) -> None:
@@ -69,6 +80,7 @@ def show_results(board: Any, out: Path) -> None:
         typer.echo(f"Left out in {len(reasons)} of {len(board.truths)} splits: {name} ({reasons.iloc[0]})")
     typer.echo(f"\n{board.verdict()}\n")
     typer.echo(f"Tables, predictions and figures: {out}")
+    typer.echo(f"All of it as one page: {out / 'report.html'}")
 
 
 def _table(rows: pd.DataFrame, title: str) -> Table:

@@ -1,0 +1,143 @@
+"""Pictures inside the page: SVG where it is light, else PNG, both as a data address."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from scperturb_modules.pl import _style
+from scperturb_modules.report._answers import Answer
+from scperturb_modules.report._source import Source
+from scperturb_modules.report._table import digits, records
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+HEAVY = 150_000
+"""Bytes; a larger SVG is drawn as PNG."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image for the page; ``alt`` says in words what it shows."""
+
+    address: str
+    alt: str
+    caption: str
+    width: int
+    height: int
+
+
+def picture(draw: Callable[[], Axes], alt: str, caption: str) -> Picture:
+    """Draw without a window, with the same bytes every time, and close the figure."""
+    from matplotlib import pyplot
+
+    # no date in the file, and names of its parts that do not change from run to run
+    with pyplot.ioff(), pyplot.rc_context({"svg.hashsalt": "scperturb_modules", "svg.fonttype": "path"}):
+        figure: Any = draw().figure
+        svg = _saved(figure, "svg", metadata={"Date": None, "Creator": None})
+        kind, content = ("svg+xml", svg) if len(svg) <= HEAVY else ("png", _saved(figure, "png", dpi=150))
+        width, height = (round(96 * inches) for inches in figure.get_size_inches())
+        pyplot.close(figure)
+    address = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return Picture(address, alt, caption, width, height)
+
+
+def _saved(figure: Any, kind: str, **settings: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, facecolor="white", **settings)
+    return buffer.getvalue()
+
+
+def of_answer(source: Source, answer: Answer) -> list[Picture]:
+    """The leaderboard and the gains of one kind of prediction."""
+    from scperturb_modules import pl
+
+    rows = source.primary[(source.primary["split_kind"] == answer.split) & (source.primary["regime"] == answer.regime)]
+    if rows["mean"].isna().all():
+        return []
+    board = _Part(rows.reset_index(drop=True), source.board.room(), answer)
+    order = ", ".join(f"{row['model']} {digits(row['mean'])}" for row in records(rows.head(5)))
+    alt = f"Error of {len(rows)} predictors with 95 % intervals on {answer.title}, best first: {order}."
+    found = [picture(lambda: pl.leaderboard(board), alt, f"Error on {answer.title}; lower is better.")]
+    gained = rows[rows["gain"].notna()]
+    if len(gained):
+        texts = ", ".join(f"{row['model']} {digits(100 * row['gain'])} %" for row in records(gained.head(5)))
+        found.append(
+            picture(
+                lambda: forest(gained),
+                f"Gain over the hardest baseline with 95 % intervals on {answer.title}: {texts}. The line marks 0.",
+                "Gain over the baseline that is hardest to beat; right of the line is better.",
+            )
+        )
+    return found
+
+
+class _Part:
+    """The rows of one split kind and regime, as ``pl.leaderboard`` reads them."""
+
+    def __init__(self, rows: pd.DataFrame, room: pd.DataFrame, answer: Answer) -> None:
+        self._rows = rows
+        self._room = room[(room["split_kind"] == answer.split) & (room["regime"] == answer.regime)]
+
+    def summary(self) -> pd.DataFrame:
+        return self._rows
+
+    def room(self) -> pd.DataFrame:
+        return self._room
+
+
+def forest(rows: pd.DataFrame) -> Axes:
+    """Gain of every predictor with its interval, best first, and a line at 0; far losses are cut at the edge."""
+    rows = rows.sort_values(["gain", "model"], ascending=[False, True], kind="stable")
+    ax = _style.axes_or_new(None, width=6.0, height=1.1 + 0.25 * len(rows))
+    models = sorted(set(rows.loc[~rows["is_baseline"].astype(bool), "model"]))
+    lowest = max(100 * float(rows[["gain", "gain_low"]].min().min()), -100.0)
+    for y, row in enumerate(records(rows)):
+        color = _style.BASELINE_COLOR
+        if row["model"] in models:
+            color = _style.PALETTE[models.index(row["model"]) % len(_style.PALETTE)]
+        ax.plot([100 * row["gain_low"], 100 * row["gain_high"]], [y, y], color=color, lw=1.6, solid_capstyle="butt")
+        at = max(100 * row["gain"], lowest)
+        ax.plot(at, y, marker="o" if at == 100 * row["gain"] else "<", color=color, ms=5.5, ls="none")
+    ax.axvline(0, color="black", lw=0.8)
+    ax.set_xlim(left=lowest - 5)
+    ax.set_yticks(range(len(rows)), [f"{row['model']} over {row['gain_vs']}" for row in records(rows)],
+                  fontsize="small")  # fmt: skip
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlabel("Gain (% lower error)")
+    _style.quiet(ax)
+    return ax
+
+
+def of_interactions(found: pd.DataFrame) -> Picture | None:
+    """Predicted against measured strength of the interactions; None where no pair has both."""
+    from scperturb_modules import pl
+
+    seen = found.filter(regex="_measured$").rename(columns=lambda name: str(name).removesuffix("_measured"))
+    said = found[list(seen.columns)]
+    both = said["magnitude"].notna() & seen["magnitude"].notna()
+    if both.sum() < 2:
+        return None
+    for name, value in found.attrs.items():
+        said.attrs[name] = seen.attrs[name] = value
+    alt = f"Strength of the genetic interaction, predicted against measured, for {int(both.sum())} pairs."
+    caption = "A point is a pair; on the diagonal the prediction is right."
+    return picture(lambda: pl.genetic_interactions(said, observed=seen), alt, caption)
+
+
+def of_coverage(source: Source) -> Picture | None:
+    """Promised against measured coverage; None where no interval was calibrated."""
+    from scperturb_modules import pl
+
+    draw, table = getattr(pl, "calibration", None), source.coverage
+    if draw is None or not len(table) or table["coverage"].isna().all():
+        return None
+    alt = "Share of measured changes inside the predicted 90 % intervals, for every predictor; 90 % is right."
+    return picture(lambda: draw(source.board), alt, "Intervals hold what they promise where points reach 90 %.")

@@ -145,3 +145,53 @@ def test_one_predicted_row_per_condition_cannot_be_ranked_by_t_there(case):
         significant, _ = metrics.significant_genes(2 * norm.sf(np.abs(t) / np.sqrt(se2)), np.ones(G))
         assert metrics.average_precision(significant, metrics.de_score(t, se2))[0] == 1.0
     assert theirs.min() < 0.99
+
+
+def against_others(case):
+    """(P, G) Welch t of the true cells of each condition against all other perturbed cells."""
+    from scipy.stats import ttest_ind
+
+    others = [np.delete(case.cells, p, axis=0).reshape(-1, G) for p in range(N)]
+    return [ttest_ind(x, y, equal_var=False).statistic for x, y in zip(case.cells, others, strict=True)]
+
+
+def test_weighted_errors(case):
+    weights = [metrics.effect_weights(t) for t in against_others(case)]
+    lots = list(zip(case.truth, case.prediction, weights, strict=True))
+    got = [metrics.weighted_mse(*lot)[0] for lot in lots]
+    np.testing.assert_allclose(got, case.theirs("wmse_exp2"), atol=1e-6)
+    got = [metrics.weighted_r2(*lot)[0] for lot in lots]
+    np.testing.assert_allclose(got, case.theirs("weighted_r2_ctrl_exp2"), atol=1e-6)
+    assert min(got) < 0  # not cut below
+
+
+def test_explained_variance_without_weights(case):
+    equal = np.full(G, 1 / G)
+    got = [metrics.weighted_r2(t, h, equal)[0] for t, h in zip(case.truth, case.prediction, strict=True)]
+    np.testing.assert_allclose(got, case.theirs("r2_ctrl"), atol=1e-6)
+
+
+def test_transposed_rank_is_theirs_read_from_the_other_end(case):
+    """``rank`` there is 0 for the best."""
+    scores, _ = metrics.rank_t(case.truth, case.prediction)
+    np.testing.assert_allclose(1 - scores, case.theirs("rank"), atol=1e-6)
+    assert scores.tolist() != metrics.pds_l2(case.truth, case.prediction)[0].tolist()
+
+
+def test_distances_of_populations(case):
+    from scperteval.protocols import metrics as theirs
+
+    for p in range(N):
+        sides = case.cells[p], case.predicted[p]
+        assert metrics.edist(*sides)[0] == pytest.approx(theirs.energy_distance(*sides, None), abs=1e-6)
+        assert metrics.mmd(*sides)[0] == pytest.approx(theirs.unbiased_mmd_median(*sides, None), abs=1e-6)
+    few = case.cells[0][:9], case.predicted[0]
+    assert np.isnan(metrics.edist(*few)[0]) and np.isfinite(theirs.energy_distance(*few, None))
+    equal = np.ones((20, G))
+    assert metrics.mmd(equal, equal)[1] == "degenerate" and theirs.unbiased_mmd_median(equal, equal, None) == 0.0
+
+
+def test_lists_of_changed_genes_are_cut_by_change_here_and_by_t_there(case):
+    theirs = case.theirs("de_overlap_k=20")
+    got = ours(lambda t, h: metrics.top_overlap(t, h, k=20), case.truth, case.prediction)
+    assert np.abs(got - theirs).max() > 0.01

@@ -153,6 +153,11 @@ class _Plan:
     refit: str
     seed: int
 
+    @property
+    def ranking_seed(self) -> int:
+        """Random choice must not depend on how the pairs were divided."""
+        return int(np.random.SeedSequence([self.seed, 1]).generate_state(1)[0])
+
 
 @dataclass(frozen=True)
 class _Lab:
@@ -228,7 +233,7 @@ def _run(lab: _Lab, plan: _Plan, method: Objective, model: Predictor) -> list[di
     for number in range(1, plan.rounds + 1):
         if not queue:
             budget = plan.batch * (plan.rounds if at_once else 1)
-            table = rank_next(model, left, objective=method, budget=budget, priors=lab.priors, seed=plan.seed)
+            table = rank_next(model, left, objective=method, budget=budget, priors=lab.priors, seed=plan.ranking_seed)
             queue = table["condition"].tolist()
         chosen, queue = queue[: plan.batch], queue[plan.batch :]
         tested += chosen

@@ -41,7 +41,7 @@ class Outlook:
     interaction
         (N,) size of the predicted interaction; NaN for singles.
     expected_interaction
-        (N,) the same with what is not known of it; NaN for singles.
+        (N,) the same with what is not known of it: root of the sum of squares; NaN for singles.
     uncertainty
         (N,) size of what is not known of the change.
     resolvable
@@ -76,10 +76,10 @@ def outlook(model: Predictor, regression: ChangeRegression, candidates: Candidat
     unknown = np.concatenate([regression.changes(part).variance for part in _blocks(conditions)])
     if by_model:
         noise = np.nan_to_num(variance).sum(axis=1)
-        interaction = expected = np.sqrt(np.maximum(residual**2 - noise, 0.0))
+        interaction = np.sqrt(np.maximum(residual**2 - noise, 0.0))
     else:
         interaction = np.concatenate([np.linalg.norm(one.mean, axis=1) for one in learned])
-        expected = np.sqrt(interaction**2 + np.concatenate([one.variance for one in learned]))
+    expected = np.sqrt(interaction**2 + np.concatenate([one.variance for one in learned]))
     spread = np.where(np.isnan(variance), unknown[:, None] / variance.shape[1], variance)
     new = np.median(regression.data.se2, axis=0)
     return Outlook(

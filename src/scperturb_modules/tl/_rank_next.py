@@ -104,10 +104,10 @@ def rank_next(
     **Where interactions come from.** A model of this package says with its gate whether what it adds to the sum of
     singles helped on held-out pairs. Where it did, its prediction is taken. Where it did not, and for baselines, which
     predict sums, interactions are learned from the tested pairs by a Bayesian linear model (:class:`ChangeRegression`):
-    pairs of like genes are expected to interact alike, in proportion to the sizes of their effects; ``score`` then is
-    the root of the squared mean plus what is not known. Without tested pairs this is a ranking by effect size. The
-    column ``reason`` says which of the two it was. Information, uncertainty (unless the model has an ensemble) and
-    likeness always come from the linear model.
+    pairs of like genes are expected to interact alike, in proportion to the sizes of their effects. The column
+    ``reason`` says which of the two it was. The score is ``sqrt(interaction**2 + v)``, v the variance that the linear
+    model leaves to the interaction; without tested pairs this is a ranking by effect size. Information, uncertainty
+    (unless the model has an ensemble) and likeness always come from the linear model.
 
     Whether an objective finds more than chance on a screen of yours is measured by :func:`backtest`.
 

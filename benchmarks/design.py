@@ -1,0 +1,215 @@
+"""Planning the next experiments, tested on screens whose interactions are known.
+
+`python benchmarks/design.py` writes ``docs/benchmarks/design.md`` with its tables and picture. The screen of Norman et
+al. is read from ``../shared/data``; `--only` runs some of the cases and keeps the others as they were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from real import norman_k562
+
+import scperturb_modules as spm
+from scperturb_modules._files import whole_file
+from scperturb_modules.pl._budget_curve import budget_curve
+from scperturb_modules.tl._backtest import backtest
+from scperturb_modules.tl._design_summary import backtest_summary
+
+PAGES = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
+RUNS = PAGES / "design_runs.csv"
+SIZE = {"n_genes": 300, "n_perturbable": 40, "n_pairs": 200, "n_cells": 50, "n_controls": 600}
+OBJECTIVES = ("interaction", "information", "uncertainty", "diverse")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of screen, a predictor and a plan."""
+
+    name: str
+    title: str
+    preset: str | None
+    build: Callable[..., Any]
+    note: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    plan: Mapping[str, Any] = field(default_factory=lambda: {"n_start": 30, "n_test": 20, "batch": 10, "rounds": 8})
+    objectives: tuple[str, ...] = OBJECTIVES
+    n_seeds: int = 20
+
+
+CASES = (
+    Case(
+        "simulator",
+        "Simulator, default",
+        "default",
+        spm.baselines.AdditiveShrunk,
+        "Interactions depend on the modules of the two genes, so they can be learned from tested pairs.",
+    ),
+    Case(
+        "simulator_app",
+        "Simulator, default; APP",
+        "default",
+        spm.APP,
+        "The same screens with a network, which is trained again after every round; larger rounds, fewer seeds.",
+        plan={"n_start": 30, "n_test": 20, "batch": 20, "rounds": 4},
+        objectives=("interaction", "information"),
+        n_seeds=10,
+    ),
+    Case(
+        "unpredictable",
+        "Simulator, unpredictable",
+        "unpredictable",
+        spm.baselines.AdditiveShrunk,
+        "The class of an interaction is drawn at random. Strong effects still leave room for strong interactions, so "
+        "rankings by effect size beat random choice here; nothing may beat effect size.",
+    ),
+    Case(
+        "unpredictable_equal",
+        "Simulator, unpredictable, effects of equal size",
+        "unpredictable",
+        spm.baselines.AdditiveShrunk,
+        "With singles of one size even effect size tells little: nothing is left to be known.",
+        settings={"effect_spread": 0.0},
+    ),
+    Case(
+        "norman",
+        "Norman et al. 2019, K562",
+        None,
+        spm.baselines.AdditiveShrunk,
+        "Measured interactions, minus their noise. All repetitions draw from the same 131 pairs, so the intervals tell "
+        "how much the start matters, not how another screen would turn out.",
+        plan={"n_start": 20, "n_test": 15, "batch": 8, "rounds": 6},
+    ),
+)
+
+
+def true_interactions(adata: AnnData) -> dict[str, float]:
+    """L2 size of every planted interaction, without noise."""
+    change = spm.datasets.simulated_truth(adata)
+    pairs = {name: name.split("+") for name in change.index if "+" in name}
+    return {
+        name: float(np.linalg.norm(change.loc[name] - change.loc[a] - change.loc[b])) for name, (a, b) in pairs.items()
+    }
+
+
+def runs_of(case: Case) -> pd.DataFrame:
+    """All seeds of a case; a simulated screen per seed, or the real one divided anew."""
+    if case.preset is None:
+        adata = norman_k562()
+        return backtest(adata, case.build, case.objectives, seeds=case.n_seeds, **case.plan).assign(case=case.name)
+    parts = []
+    for seed in range(case.n_seeds):
+        adata = spm.datasets.simulate(case.preset, seed=seed, **{**SIZE, **case.settings})
+        truth = true_interactions(adata)
+        parts.append(backtest(adata, case.build, case.objectives, seeds=[seed], truth=truth, **case.plan))
+    return pd.concat(parts, ignore_index=True).assign(case=case.name)
+
+
+def of_case(runs: pd.DataFrame, case: Case) -> pd.DataFrame:
+    return runs[runs["case"] == case.name]
+
+
+def draw(runs: pd.DataFrame, cases: list[Case]) -> plt.Figure:
+    n_rows = -(-len(cases) // 2)
+    figure, axes = plt.subplots(n_rows, 2, figsize=(11.5, 4.6 * n_rows), layout="constrained")
+    for ax, case in zip(axes.ravel(), cases, strict=False):
+        budget_curve(of_case(runs, case), ax=ax)
+        ax.annotate(case.title, (0, 1), (0, 62), "axes fraction", textcoords="offset points", weight="bold")
+    for ax in axes.ravel()[len(cases) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def section(case: Case, runs: pd.DataFrame, summary: pd.DataFrame) -> str:
+    rows = of_case(runs, case)
+    plan = case.plan
+    budget = plan["batch"] * plan["rounds"]
+    n_pairs = 200 if case.preset else 131
+    n_candidates = n_pairs - plan["n_start"] - plan["n_test"]
+    of_test = rows[rows["n_tested"].isin([0, budget])].groupby(["method", "n_tested"])["test_l2"].mean().unstack()
+    table = [
+        f"| {row.method} | {row.against} | {row.found:.1f} | {row.found_against:.1f} | "
+        f"{row.ratio:.2f} ({row.ratio_low:.2f}, {row.ratio_high:.2f}) | "
+        f"{row.area:.2f} ({row.area_low:.2f}, {row.area_high:.2f}) | "
+        f"{100 * row.saved:.0f} ({100 * row.saved_low:.0f}, {100 * row.saved_high:.0f}) | {row.word} |"
+        for row in summary[summary["case"] == case.name].itertuples()
+    ]
+    errors = ", ".join(f"{method} {of_test.loc[method, budget]:.3f}" for method in of_test.index)
+    text = summary.loc[(summary["case"] == case.name) & (summary["method"] == "interaction"), "text"]
+    return "\n".join(
+        [
+            f"## {case.title}",
+            "",
+            f"{case.note} Predictor: {case.build.__name__}. {rows['seed'].nunique()} repetitions, "
+            f"{plan['n_start']} pairs known at the start, {n_candidates} candidates, a budget of {budget} experiments "
+            f"in rounds of {plan['batch']}; half the budget is {100 * budget / 2 / n_candidates:.0f} % of the "
+            "candidates.",
+            "",
+            *(f"- {line}" for line in text),
+            "",
+            "| ranking | against | found at half the budget | reference | ratio (95 % CI) | area (95 % CI) | "
+            "experiments saved, % (95 % CI) | verdict |",
+            "|---|---|---|---|---|---|---|---|",
+            *table,
+            "",
+            f"L2 error on {plan['n_test']} test pairs: {of_test[0].mean():.3f} at the start; at the end {errors}.",
+            "",
+        ]
+    )
+
+
+def page(runs: pd.DataFrame, summary: pd.DataFrame, cases: list[Case]) -> str:
+    text = (
+        "Made by `python benchmarks/design.py`. A screen that was measured already is planned again: all singles and a "
+        "few pairs are known, `tl.rank_next` chooses the next pairs, their cells are revealed, the predictor is "
+        "trained again. What counts is how many of the 20 strongest interactions among the candidates are found. "
+        "Every ranking of a repetition starts from the same pairs. *Area*: 0 is the reference, 1 an oracle that picks "
+        "the strongest interactions first. Settings were chosen on other simulated screens (seeds from 100 on) than "
+        "those shown."
+    )
+    image = "```{image} design.png\n:alt: Share of strong interactions found against experiments done, per ranking\n```"
+    head = ["# Planning the next experiments", "", text, "", image, ""]
+    return "\n".join(head + [section(case, runs, summary) for case in cases])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="*", default=[case.name for case in CASES])
+    asked = parser.parse_args().only
+    logging.getLogger("scperturb_modules").setLevel(logging.WARNING)
+    kept = pd.read_csv(RUNS) if RUNS.exists() else pd.DataFrame({"case": []})
+    for case in CASES:
+        if case.name not in asked:
+            continue
+        start = time.perf_counter()
+        kept = pd.concat([kept[kept["case"] != case.name], runs_of(case)], ignore_index=True)
+        with whole_file(RUNS) as path:
+            kept.round(5).to_csv(path, index=False)
+        print(f"{case.name}: {time.perf_counter() - start:.0f} s", flush=True)
+    cases = [case for case in CASES if case.name in set(kept["case"])]
+    summary = pd.concat(
+        [backtest_summary(of_case(kept, case)).assign(case=case.name) for case in cases], ignore_index=True
+    )
+    with whole_file(PAGES / "design.csv") as path:
+        summary.round(4).to_csv(path, index=False)
+    with whole_file(PAGES / "design.png") as path:
+        draw(kept, cases).savefig(path, dpi=110)
+    with whole_file(PAGES / "design.md") as path:
+        path.write_text(page(kept, summary, cases))
+
+
+if __name__ == "__main__":
+    main()

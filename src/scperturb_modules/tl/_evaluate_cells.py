@@ -163,7 +163,7 @@ class _Sides:
         training = np.flatnonzero(self.view.is_training)
         cells = self.dense(rng.choice(training, min(FIT_CELLS, len(training)), replace=False))
         n = min(n, *cells.shape)
-        project: Project = PCA(n, svd_solver="randomized", random_state=self.seed).fit(cells).transform
+        project: Project = PCA(n, random_state=self.seed).fit(cells).transform
         return project
 
     def of(self, against: Yardstick, p: int) -> dict[str, Population]:

@@ -84,7 +84,7 @@ def to_cells(pred: AnnData, adata: AnnData, n: int = 200, *, how: How = "shift",
     require_key(keys.DELTA, pred.layers, "layers of the prediction")
     require_key(keys.ROOT, pred.uns, "uns of the prediction", mend="Take the result of predict().")
     setup = keys.ScreenKeys.from_uns(pred.uns[keys.ROOT][keys.SETUP])
-    columns = columns_of(adata, pred.var_names, "the screen")
+    columns = columns_of(adata, pred.var_names, "The screen")
     make = _shifted if how == "shift" else _with_residuals
     blocks, sources = zip(*make(pred, adata, setup, columns, n, seed), strict=True)
     values = np.maximum(np.concatenate(blocks), 0.0).astype(np.float32)
@@ -104,7 +104,7 @@ def columns_of(adata: AnnData, genes: pd.Index, what: str) -> Index:
     columns = adata.var_names.get_indexer(genes)
     if (columns < 0).any():
         absent = genes[columns < 0]
-        raise DataError(f"{what[:1].upper()}{what[1:]} lacks {len(absent)} of {len(genes)} genes: {name_some(absent)}.")
+        raise DataError(f"{what} lacks {len(absent)} of {len(genes)} genes: {name_some(absent)}.")
     return columns.astype(np.intp)
 
 

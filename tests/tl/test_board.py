@@ -34,7 +34,7 @@ def test_tables_of_two_runs_are_equal_to_the_last_byte(board, screen, tmp_path):
     board.save(tmp_path / "a")
     spm.tl.benchmark(screen, **CALL).save(tmp_path / "b")
     first, second = tables(tmp_path / "a"), tables(tmp_path / "b")
-    names = "by_effect errors gains leaderboard margins quality replicates results room skipped"
+    names = "by_effect calibration coverage errors gains leaderboard margins quality replicates results room skipped"
     assert set(first) == {*(f"{name}.csv" for name in names.split()), "verdict.txt"}
     assert first == second
     # times are in one file only
@@ -48,7 +48,7 @@ def test_what_is_saved_can_be_read(board, tmp_path):
     pd.testing.assert_frame_equal(back.frame, board.frame, check_exact=True)
     pd.testing.assert_frame_equal(back.summary(), board.summary(), check_exact=True)
     pd.testing.assert_frame_equal(back.quality(), board.quality(), check_exact=True)
-    for table in ("verdicts", "conditions", "ceilings"):
+    for table in ("verdicts", "conditions", "ceilings", "coverage"):
         pd.testing.assert_frame_equal(getattr(back, table)(), getattr(board, table)(), rtol=1e-12)
     assert back.verdict() == board.verdict() == (tmp_path / "verdict.txt").read_text().rstrip("\n")
     assert set(back.predictions) == set(board.predictions) and set(back.truths) == set(board.truths)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -20,6 +20,7 @@ from scperturb_modules.priors import named_priors
 from scperturb_modules.tl._board import Benchmark
 from scperturb_modules.tl._ceilings import REFERENCES, ceilings, with_ceilings
 from scperturb_modules.tl._contenders import Contender, Predictors, Run, contenders_from, run
+from scperturb_modules.tl._coverage import CALIBRATION_COLUMNS, interval_rows
 from scperturb_modules.tl._evaluate import choose_metrics, score
 from scperturb_modules.tl._folds import Fold, FoldPlan, make_fold, plan_folds
 from scperturb_modules.tl._frame import as_results, join_results
@@ -47,6 +48,7 @@ class Rules:
     seed: int
     n_seeds: int
     min_cells: int
+    intervals: bool
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class FoldResult:
     frame: pd.DataFrame
     replicates: pd.DataFrame
     margins: pd.DataFrame
+    calibration: pd.DataFrame
     truth: AnnData
     predictions: dict[str, AnnData]
     errors: list[tuple[Any, ...]]
@@ -78,6 +81,7 @@ def benchmark(
     min_cells: int = MIN_CELLS,
     n_boot: int = 10_000,
     n_top_genes: int | None = None,
+    intervals: bool = True,
     n_jobs: int = 1,
     allow_leak: bool = False,
     progress: bool | Progress | None = None,
@@ -125,6 +129,9 @@ def benchmark(
         Bootstrap draws.
     n_top_genes
         Keep the genes that vary most among the training cells of each split, and the measured targets.
+    intervals
+        Whether baselines give 90 % intervals, for which each is fitted ten times more in every split. Models give them
+        in any case.
     n_jobs
         Splits computed at the same time; the results are the same.
     allow_leak
@@ -163,7 +170,7 @@ def benchmark(
     chosen = choose_metrics(metrics)
     if PRIMARY not in [metric.id for metric in chosen]:
         chosen = (METRICS[PRIMARY], *chosen)
-    rules = Rules(contenders_from(predictors), chosen, priors, seed, n_seeds, min_cells)
+    rules = Rules(contenders_from(predictors), chosen, priors, seed, n_seeds, min_cells, intervals)
     plans = plan_folds(
         adata, setup, scheme, n_folds, seed=seed, protocol=protocol, n_top_genes=n_top_genes, allow_leak=allow_leak
     )
@@ -173,7 +180,8 @@ def benchmark(
         "predictors": [one.name for one in rules.contenders], "scheme": list(dict.fromkeys(p.scheme for p in plans)),
         "n_folds": n_folds, "seed": seed, "n_seeds": n_seeds, "protocol": protocol,
         "priors": list(named_priors(priors)), "metrics": [metric.id for metric in chosen],
-        "min_cells": min_cells, "n_boot": n_boot, "n_top_genes": n_top_genes, "allow_leak": allow_leak, **vars(setup),
+        "min_cells": min_cells, "n_boot": n_boot, "n_top_genes": n_top_genes,
+        "intervals": intervals, "allow_leak": allow_leak, **vars(setup),
     }  # fmt: skip
     return _join(results, settings)
 
@@ -205,7 +213,8 @@ def run_fold(adata: AnnData, setup: keys.ScreenKeys, plan: FoldPlan, rules: Rule
 
 
 def _score_fold(fold: Fold, rules: Rules) -> FoldResult:
-    result = FoldResult(fold.label, pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), fold.truth, {}, [], [], [])
+    empty = pd.DataFrame()
+    result = FoldResult(fold.label, empty, empty, empty, empty, fold.truth, {}, [], [], [])
     tables = []
     said = {}
     for contender in rules.contenders:
@@ -220,7 +229,8 @@ def _score_fold(fold: Fold, rules: Rules) -> FoldResult:
             table = score(fold.against, done.answer, rules.metrics, min_cells=rules.min_cells)
             tables.append(table.assign(**_contender_facts(contender, rules, seed, done)))
     references = {
-        name: _run(Contender(name, build), fold, rules, rules.seed).answer for name, build in REFERENCES.items()
+        name: _run(Contender(name, build), fold, replace(rules, intervals=False), rules.seed).answer
+        for name, build in REFERENCES.items()
     }
     found = ceilings(
         fold.screen, fold.setup, fold.against, references, rules.metrics, min_cells=rules.min_cells, seed=rules.seed
@@ -236,12 +246,22 @@ def _score_fold(fold: Fold, rules: Rules) -> FoldResult:
         as_results(with_ceilings(frame, fold.against, found), **_fold_facts(fold)),
         _with_split(found.replicates, fold),
         _with_split(margins(fold.screen, fold.setup, fold.against, said, min_cells=rules.min_cells), fold),
+        _with_split(_calibration(fold, result.predictions, rules), fold),
         fold.truth,
         result.predictions,
         result.errors,
         result.skipped,
         result.timings,
     )
+
+
+def _calibration(fold: Fold, predictions: Mapping[str, AnnData], rules: Rules) -> pd.DataFrame:
+    """How the intervals of every prediction did; of the first training seed."""
+    found = [
+        interval_rows(prediction, fold.against, model=name, min_cells=rules.min_cells)
+        for name, prediction in predictions.items()
+    ]
+    return _stacked(found or [pd.DataFrame(columns=CALIBRATION_COLUMNS)])
 
 
 def _with_split(table: pd.DataFrame, fold: Fold) -> pd.DataFrame:
@@ -258,6 +278,7 @@ def _run(contender: Contender, fold: Fold, rules: Rules, seed: int) -> Run:
         against=fold.against,
         priors=rules.priors,
         seed=seed,
+        intervals=rules.intervals,
     )
 
 
@@ -305,9 +326,15 @@ def _join(results: Sequence[FoldResult], settings: Mapping[str, Any]) -> Benchma
         skipped=rows("skipped", SKIPPED_COLUMNS),
         replicates=pd.concat([result.replicates for result in results], ignore_index=True),
         margins=pd.concat([result.margins for result in results], ignore_index=True),
+        calibration=_stacked([result.calibration for result in results]),
         timings=rows("timings", TIMING_COLUMNS),
         settings=dict(settings),
     )
+
+
+def _stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The tables one below the other; an empty one would change the types of the others."""
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 def _told(results: Iterable[FoldResult], total: int, tell: Progress) -> Iterator[FoldResult]:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from scperturb_modules.metrics import PRIMARY
+from scperturb_modules.metrics._conformal import LEVEL
 from scperturb_modules.metrics._status import MISSING
-from scperturb_modules.tl import _ceilings, _margins, _store, _summary, _verdict
+from scperturb_modules.tl import _ceilings, _coverage, _margins, _store, _summary, _verdict
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -42,6 +43,8 @@ class Benchmark:
     margins
         A row per condition, predictor, mandatory baseline, split and training seed: both L2 errors, the difference of
         their squares and its standard error; :meth:`conditions` sums it up.
+    calibration
+        A row per condition, predictor, split and level: how its interval did; :meth:`coverage` sums it up.
     timings
         A row per run: ``predictor, split, model_seed, fit_seconds, predict_seconds``.
     settings
@@ -55,6 +58,7 @@ class Benchmark:
     skipped: pd.DataFrame = field(default_factory=pd.DataFrame)
     replicates: pd.DataFrame = field(default_factory=pd.DataFrame)
     margins: pd.DataFrame = field(default_factory=pd.DataFrame)
+    calibration: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=_coverage.CALIBRATION_COLUMNS))
     timings: pd.DataFrame = field(default_factory=pd.DataFrame)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -161,6 +165,33 @@ class Benchmark:
         """
         return _ceilings.ceiling_table(self.frame, self.replicates)
 
+    def coverage(self, *, level: float = LEVEL) -> pd.DataFrame:
+        """Whether the intervals of the predictions hold what they promise, on the test conditions.
+
+        Parameters
+        ----------
+        level
+            .5, .6, .7, .8, .9 or .95.
+
+        Returns
+        -------
+        DataFrame
+            A row per split kind, regime and predictor with intervals: ``n`` conditions; ``coverage``, the share of
+            measured changes inside (mean over conditions), with its 95 % interval ``coverage_low``, ``coverage_high``;
+            mean ``width`` (log1p scale) and ``relative_width`` (over that of MeanShift's intervals);
+            ``interval_score`` (lower is better), and ``constant_coverage`` and ``constant_score`` of intervals that
+            are equally wide for all genes and conditions; ``bound_coverage``, the share of conditions whose L2 error
+            is below ``error_bound``.
+        """
+        return _coverage.coverage(self.calibration, level=level, **self._draws)
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write everything into one HTML file that needs no network; the same as ``spm.report.write_report``."""
+        # by the public name: the report reads a benchmark, never the other way round
+        import scperturb_modules as spm
+
+        spm.report.write_report(self, path)
+
     def plot(self, *, metric: str = PRIMARY, regime: str | None = None, ax: Axes | None = None) -> Axes:
         """Draw the leaderboard; the same as ``spm.pl.leaderboard(board)``."""
         # by the public name: pictures stand beside this folder, neither imports the other
@@ -172,9 +203,10 @@ class Benchmark:
         """Write tables, verdict, predictions and truths into a folder, each file whole or not at all.
 
         ``leaderboard.csv`` (summary), ``gains.csv``, ``by_effect.csv``, ``results.csv`` (frame, lossless),
-        ``room.csv``, ``quality.csv``, ``replicates.csv``, ``margins.csv``, ``errors.csv``, ``skipped.csv``,
-        ``verdict.txt``, ``predictions/<predictor>__<split>.h5ad``, ``truth/<split>.h5ad`` and ``run.json`` (settings,
-        versions and times; the one file that differs between two equal runs).
+        ``room.csv``, ``quality.csv``, ``replicates.csv``, ``margins.csv``, ``calibration.csv``, ``coverage.csv``,
+        ``errors.csv``, ``skipped.csv``, ``verdict.txt``, ``predictions/<predictor>__<split>.h5ad``,
+        ``truth/<split>.h5ad`` and ``run.json`` (settings, versions and times; the one file that differs between two
+        equal runs).
 
         Parameters
         ----------

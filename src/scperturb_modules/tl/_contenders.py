@@ -126,6 +126,7 @@ def run(
     against: Yardstick,
     priors: Any,
     seed: int,
+    intervals: bool = False,
 ) -> Run:
     """Build, train, predict; whatever goes wrong becomes an answer of no change with status ``error``.
 
@@ -143,6 +144,9 @@ def run(
         The truth; its row names alone are passed on.
     priors, seed
         Passed to the constructor.
+    intervals
+        Whether baselines are to give intervals, for which they are fitted anew in folds; this is not timed. Models
+        give them in any case.
     """
     start = middle = time.perf_counter()
     try:
@@ -154,10 +158,13 @@ def run(
         model.train()
         middle = time.perf_counter()
         prediction = model.predict(list(against.names))
+        end = time.perf_counter()
+        if intervals and isinstance(model, baselines.Baseline):
+            prediction = model.predict(list(against.names), intervals=True)
         said = answer(prediction, against)
     except Exception as error:  # noqa: BLE001 - one predictor's bug must not cost the results of the others
         logger.warning("%s failed: %s: %s", contender.name, type(error).__name__, error)
         text = "".join(traceback.format_exception(error))
         nothing = Answer.none(against, ERROR)
         return Run(nothing, None, middle - start, 0.0, f"{type(error).__name__}: {error}", text)
-    return Run(said, prediction, middle - start, time.perf_counter() - middle)
+    return Run(said, prediction, middle - start, end - middle)

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 RESULTS, RUN = "results.csv", "run.json"
 PREDICTIONS, TRUTH = "predictions", "truth"
-NUMBERS = ("replicate", "mean_shift", "no_change", "error", "baseline_error", "difference", "se")
+NUMBERS = (
+    "replicate", "mean_shift", "no_change", "error", "baseline_error", "difference", "se", "level", "coverage", "width",
+    "score", "constant_coverage", "constant_width", "constant_score", "expected_error", "error_bound",
+)  # fmt: skip
+FLAGS = ("abstain",)
 COUNTS = ("fold", "split_seed", "model_seed", "n_cells")
 PACKAGES = ("scperturb_modules", "numpy", "pandas", "scipy", "scikit-learn", "anndata")
 
@@ -42,6 +46,8 @@ def write_board(board: Benchmark, folder: str | os.PathLike[str], *, overwrite: 
         "quality": board.quality(),
         "replicates": board.replicates,
         "margins": board.margins,
+        "calibration": board.calibration,
+        "coverage": board.coverage(),
         "errors": board.errors,
         "skipped": board.skipped,
     }
@@ -78,6 +84,7 @@ def read_board(folder: str | os.PathLike[str]) -> dict[str, Any]:
         "truths": _read_all(source / TRUTH),
         "replicates": _read_table(source / "replicates.csv"),
         "margins": _read_table(source / "margins.csv"),
+        "calibration": _read_table(source / "calibration.csv"),
         "errors": _read_table(source / "errors.csv"),
         "skipped": _read_table(source / "skipped.csv"),
         "timings": pd.DataFrame(run["timings"]),
@@ -93,6 +100,8 @@ def _read_table(path: Path) -> pd.DataFrame:
             table[name] = table[name].replace("", "nan").map(float)
         elif name in COUNTS:
             table[name] = table[name].astype("int64")
+        elif name in FLAGS:
+            table[name] = table[name] == "True"
     return table
 
 

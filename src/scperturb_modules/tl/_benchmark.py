@@ -325,7 +325,7 @@ def _join(results: Sequence[FoldResult], settings: Mapping[str, Any]) -> Benchma
         errors=rows("errors", ERROR_COLUMNS),
         skipped=rows("skipped", SKIPPED_COLUMNS),
         replicates=pd.concat([result.replicates for result in results], ignore_index=True),
-        margins=pd.concat([result.margins for result in results], ignore_index=True),
+        margins=_stacked([result.margins for result in results]),
         calibration=_stacked([result.calibration for result in results]),
         timings=rows("timings", TIMING_COLUMNS),
         settings=dict(settings),

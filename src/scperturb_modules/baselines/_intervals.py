@@ -103,8 +103,8 @@ class Intervals:
     def write(self, prediction: AnnData) -> None:
         """Fill ``layers["lower"]`` and ``["upper"]``, ``obs["interval"]`` and ``["error_bound"]`` of a Prediction.
 
-        ``var["cell_variance"]`` and ``uns["scperturb_modules"]["prediction"]["intervals"]`` hold what
-        :func:`interval_half_widths` needs for another number of cells or level.
+        ``obs["interval_cells"]``, ``var["cell_variance"]`` and, in ``uns["scperturb_modules"]["prediction"]``,
+        ``intervals`` and ``level`` hold what :func:`interval_half_widths` needs for another number of cells or level.
         """
         change = prediction.layers[keys.DELTA]
         control_mean = np.asarray(prediction.var[keys.CONTROL_MEAN], dtype=np.float64)
@@ -123,8 +123,8 @@ class Intervals:
         prediction.layers[keys.LOWER], prediction.layers[keys.UPPER] = change - half, change + half
         prediction.obs[keys.INTERVAL], prediction.obs[keys.ERROR_BOUND] = said, bound
         prediction.var[keys.CELL_VARIANCE] = self.cell_variance
-        record = prediction.uns[keys.ROOT][keys.PREDICTION]
-        record[keys.INTERVALS], record[keys.INTERVAL_CELLS] = self.table.copy(), self.n_cells
+        prediction.obs[keys.INTERVAL_CELLS] = self.n_cells
+        prediction.uns[keys.ROOT][keys.PREDICTION] |= {keys.INTERVALS: self.table.copy(), "level": LEVEL}
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -178,14 +178,14 @@ def interval_half_widths(prediction: AnnData, *, level: float, n_cells: Array) -
     thirds = expression_thirds(np.asarray(prediction.var[keys.CONTROL_MEAN], dtype=np.float64))
     variance = np.asarray(prediction.var[keys.CELL_VARIANCE], dtype=np.float64)
     half = (prediction.layers[keys.UPPER] - prediction.layers[keys.LOWER]) / 2
+    more_noise = 1 / np.asarray(n_cells) - 1 / prediction.obs[keys.INTERVAL_CELLS].to_numpy(dtype=np.float64)
     seen = prediction.obs[keys.SEEN].astype(str).to_numpy()
     found = np.full(half.shape, np.nan)
-    for regime, rows in table.groupby("regime", sort=True):
-        factors = rows.set_index("level")[list(THIRDS)]
-        own, wanted = (factors.loc[one].to_numpy()[thirds] for one in (LEVEL, level))
+    for regime in sorted(set(table["regime"].astype(str))):
+        factors = table[table["regime"] == regime].set_index("level")[list(THIRDS)]
+        own, wanted = (factors.loc[one].to_numpy()[thirds] for one in (record["level"], level))
         inside = np.flatnonzero(seen == regime)
-        expected = (half[inside] / own) ** 2
-        expected += variance * (1 / n_cells[inside, None] - 1 / record[keys.INTERVAL_CELLS])
+        expected = (half[inside] / own) ** 2 + variance * more_noise[inside, None]
         found[inside] = wanted * np.sqrt(np.maximum(expected, 0.0))
     return found
 

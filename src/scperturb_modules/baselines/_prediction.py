@@ -29,7 +29,7 @@ KNOWS_NOTHING = frozenset({"mean", "none", "zero"})
 """Values of ``obs["anchor"]`` of predictions that are the same for any condition."""
 
 NOT_KNOWN = "a gene is known nowhere: neither measured nor perturbed nor in a prior"
-LIKE_NOTHING = "no single of its genes was measured and no prior tells neighbours: any other condition gets the same"
+LIKE_NOTHING = "neither a measured single of its genes nor neighbours of them enter: any other condition gets the same"
 
 
 class Response(NamedTuple):

@@ -39,6 +39,8 @@ N_FOLDS = 5
 N_ROUNDS = 3
 LEAST_SHARE = 0.05
 """Of the common variance, that a gene is given at least."""
+LEAST_FACTOR = 1e-6
+"""Where nearly all errors are 0: an expected error can be told from a width as long as that is above 0."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ class Conformal:
             scale = ErrorScale.fit(error[rest], prediction[rest], noise[rest], weight[rest])
             expected[own] = scale.of(prediction[own], noise[own])
         size = np.abs(error)
-        relative = size / expected
+        relative = np.maximum(size / expected, LEAST_FACTOR)
         factors = np.stack(
             [quantiles(relative[:, thirds == third], weight) for third in range(N_THIRDS) if (thirds == third).any()],
             axis=1,

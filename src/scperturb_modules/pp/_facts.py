@@ -14,7 +14,7 @@ from scipy import sparse
 from scperturb_modules._conditions import genes_of
 from scperturb_modules._keys import TEST, ScreenKeys
 from scperturb_modules.pp._labels import label_codes
-from scperturb_modules.pp._matrix import Moments, group_moments
+from scperturb_modules.pp._matrix import Moments, computed, group_moments
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -143,7 +143,7 @@ class Facts:
             block = self.matrix.to_memory()[rows]  # a backed CSC file has no cheap rows
         else:
             block = self.matrix[rows]
-        return sparse.csr_matrix(block, dtype=np.float64)
+        return sparse.csr_matrix(computed(block), dtype=np.float64)
 
     @cached_property
     def finite(self) -> np.ndarray:

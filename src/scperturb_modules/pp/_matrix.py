@@ -73,7 +73,8 @@ def group_moments(matrix: Any, codes: np.ndarray, n_groups: int) -> Moments:
     Parameters
     ----------
     matrix
-        (N, G): NumPy array, SciPy sparse matrix or array, or the ``X`` of a backed AnnData.
+        (N, G): NumPy array, SciPy sparse matrix or array, Dask array of either (read block by block), or the ``X`` of
+        a backed AnnData.
     codes
         (N,) group of each row, ``-1`` for rows left out; their values are not used at all.
     n_groups
@@ -94,6 +95,16 @@ def group_moments(matrix: Any, codes: np.ndarray, n_groups: int) -> Moments:
     return moments
 
 
+def is_lazy(matrix: Any) -> bool:
+    """Whether it is a Dask array, whose numbers are computed when they are asked for."""
+    return hasattr(matrix, "dask")
+
+
+def computed(block: Any) -> Any:
+    """The numbers of a part of a matrix."""
+    return block.compute() if is_lazy(block) else block
+
+
 def row_blocks(matrix: Any) -> Iterator[tuple[slice, sparse.csr_array]]:
     if getattr(matrix, "format", None) == "csc":  # rows of a CSC matrix cannot be sliced cheaply
         matrix = (matrix if sparse.issparse(matrix) else matrix.to_memory()).tocsr()
@@ -102,7 +113,7 @@ def row_blocks(matrix: Any) -> Iterator[tuple[slice, sparse.csr_array]]:
     step = max(1, elements // max(1, n_genes))
     for start in range(0, n_cells, step):
         rows = slice(start, min(start + step, n_cells))
-        block = sparse.csr_array(matrix[rows])
+        block = sparse.csr_array(computed(matrix[rows]))
         if not block.has_canonical_format:
             block = block.copy()
             block.sum_duplicates()

@@ -15,7 +15,7 @@ def hash_rows(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     matrix
-        (N, G): NumPy array, SciPy sparse matrix or array, or the ``X`` of a backed AnnData.
+        (N, G): NumPy array, SciPy sparse matrix or array, Dask array, or the ``X`` of a backed AnnData.
 
     Returns
     -------

@@ -13,6 +13,7 @@ import numpy as np
 from scperturb_modules import _keys as keys
 from scperturb_modules import pp
 from scperturb_modules._errors import DataError
+from scperturb_modules.pp._matrix import is_lazy
 from scperturb_modules.pp._screen import resolve_screen
 from scperturb_modules.pp._variable_genes import mark_highly_variable
 from scperturb_modules.tl._yardstick import PUBLISHED, Yardstick, yardstick
@@ -100,7 +101,7 @@ def light_copy(adata: AnnData) -> AnnData:
     """Share the matrices and copy what a benchmark writes to."""
     from anndata import AnnData
 
-    if adata.isbacked:
+    if adata.isbacked or any(is_lazy(matrix) for matrix in (adata.X, *adata.layers.values())):
         adata = adata.to_memory()
     layers = {name: adata.layers[name] for name in adata.layers if name is not None}
     uns = {**adata.uns, keys.ROOT: copy.deepcopy(dict(adata.uns.get(keys.ROOT, {})))}

@@ -17,7 +17,8 @@ from scperturb_modules.report._table import Column, Table, digits, interval, mak
 from scperturb_modules.report._words import regime_text, split_text
 
 USE_MODEL = "Use {model}: its error is {gain} lower than that of {baseline}, the baseline hardest to beat{care}."
-USE_BASELINE = "Nothing beats the baselines. Use {baseline}: it is simple, and no model was better."
+AS_GOOD = " {other}, a baseline that it need not beat here, gains {gain} as well and is simpler."
+USE_BASELINE = "Nothing beats the baselines. Use {baseline}: it is simple. The best model, {model}, gains {gain}."
 ONLY_BASELINES = "Only baselines were compared. Use {baseline}: no other was shown to be better."
 CANNOT = "These data cannot rank models here: {why}. {baseline} is a safe default, not a winner."
 FEW = "there are {n} test conditions, and at least {least} are needed"
@@ -33,11 +34,13 @@ COLUMNS = (
     Column("use", "Use", "The predictor to use for such conditions"),
     Column("word", "Best model", "The best model against the baselines, in a word; see the words at the end", "word"),
     Column("error", "Error", "Error (L2) of the recommended predictor; lower is better", "number"),
-    Column("gain", "Gain %", "How much lower its error is than that of the baseline beside", "percent"),
+    Column("gain", "Gain\u00a0%", "How much lower its error is than that of the baseline beside", "percent"),
     Column("low", "from", "Lower end of the 95 % interval of the gain, in %", "percent"),
     Column("high", "to", "Upper end of the 95 % interval of the gain, in %", "percent"),
     Column("over", "over", "The baseline that is hardest to beat"),
-    Column("room", "Room %", "Share of the error that is not measurement noise: what can still be gained", "percent"),
+    Column(
+        "room", "Room\u00a0%", "Share of the error that is not measurement noise: what can still be gained", "percent"
+    ),
     Column("n", "n", "Number of test conditions", "count"),
 )
 
@@ -101,21 +104,39 @@ def _choice(source: Source, rows: pd.DataFrame, split: str, regime: str) -> tupl
         return "", "no baseline" if scored else "not scored", NO_BAR if scored else NOT_SCORED
     pool = _contenders(rows, regime)
     share = source.wins.get((split, regime), (math.nan, 0))[0]
-    silent = cannot_tell(regime, n=int(room["n"]), room=room["room"], replicate_wins=share)
+    n = int(rows["n"].max()) if len(rows) else int(room["n"])
+    silent = cannot_tell(regime, n=n, room=room["room"], replicate_wins=share)
     if silent is not None or (len(pool) and set(pool["word"]) == {"cannot tell"}):
-        return bar, "cannot tell", CANNOT.format(baseline=bar, why=_why_not(int(room["n"]), room["room"], share))
+        return bar, "cannot tell", CANNOT.format(baseline=bar, why=_why_not(n, room["room"], share))
     winners = pool[pool["word"] == "beats"].sort_values(["error_", "model"], kind="stable")
     if len(winners):
         best = winners.iloc[0]
-        gain = interval(100 * best["gain"], 100 * best["gain_low"], 100 * best["gain_high"], unit=" %")
         care = ENOUGH_REPLICATES <= share < ENOUGH_WINS
         text = USE_MODEL.format(
-            model=best["model"], gain=gain, baseline=best["gain_vs"], care=", but read it with care" if care else ""
+            model=best["model"],
+            gain=_gain(best),
+            baseline=best["gain_vs"],
+            care=", but read it with care" if care else "",
         )
-        return str(best["model"]), "beats", text
-    ranked = [word for word in ("shrinkage only", "no better", "worse") if word in set(pool["word"])]
-    alone = rows["is_baseline"].astype(bool).all()
-    return bar, ranked[0] if ranked else "no better", (ONLY_BASELINES if alone else USE_BASELINE).format(baseline=bar)
+        return str(best["model"]), "beats", text + _as_good(rows, best)
+    if rows["is_baseline"].astype(bool).all():
+        return bar, "no better", ONLY_BASELINES.format(baseline=bar)
+    best = pool.sort_values(["error_", "model"], kind="stable").iloc[0]
+    return bar, str(best["word"]), USE_BASELINE.format(baseline=bar, model=best["model"], gain=_gain(best))
+
+
+def _gain(row: pd.Series) -> str:
+    return interval(100 * row["gain"], 100 * row["gain_low"], 100 * row["gain_high"], unit=" %")
+
+
+def _as_good(rows: pd.DataFrame, best: pd.Series) -> str:
+    """A remark on the best baseline whose gain reaches into the interval of the recommended model's."""
+    others = rows[rows["is_baseline"].astype(bool) & (rows["gain_vs"] == best["gain_vs"]) & (rows["gain"] > 0)]
+    others = others[(others["gain"] >= best["gain_low"]) & (others["model"] != best["model"])]
+    if best["is_baseline"] or others.empty:
+        return ""
+    nearest = others.sort_values(["error_", "model"], kind="stable").iloc[0]
+    return AS_GOOD.format(other=nearest["model"], gain=_gain(nearest))
 
 
 def _why_not(n: int, room: float, share: float) -> str:
@@ -153,7 +174,8 @@ def headline(answers: list[Answer]) -> str:
         return f"These data cannot rank predictors: {kinds} tested, no answer."
     silent = f" For {n_silent} the data cannot tell." if n_silent else ""
     if n_won:
-        return f"Of {kinds}, {n_won} {'has' if n_won == 1 else 'have'} a predictor that beats the baselines.{silent}"
+        won = "; ".join(answer.title for answer in answers if answer.word == "beats")
+        return f"The plain baselines are beaten in {n_won} of {kinds}: {won}.{silent}"
     return f"Nothing beats the plain baselines in {kinds}.{silent}"
 
 

@@ -20,7 +20,12 @@ COVERAGE = (
     Column("coverage_low", "from", "Lower end of the 95 % interval of the coverage", "percent"),
     Column("coverage_high", "to", "Upper end of the 95 % interval of the coverage", "percent"),
     Column("width", "Width", "Mean width of the intervals (log1p CP10k); narrow is good if coverage holds", "number"),
-    Column("relative_width", "Relative width", "Width over that of intervals of one constant width", "number"),
+    Column(
+        "relative_width",
+        "Relative width",
+        "Mean width over that of the training mean's intervals; below 1 is sharper",
+        "number",
+    ),
     Column("interval_score", "Interval score", "Width plus a fine for each miss; lower is better", "number"),
     Column("constant_score", "Constant score", "The same for intervals of one constant width", "number"),
     Column("n", "n", "Number of test conditions", "count"),

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from scperturb_modules.pl import _style
 from scperturb_modules.report._answers import Answer
 from scperturb_modules.report._source import Source
 from scperturb_modules.report._table import digits, records
@@ -57,6 +56,7 @@ def _saved(figure: Any, kind: str, **settings: Any) -> bytes:
 def of_answer(source: Source, answer: Answer) -> list[Picture]:
     """The leaderboard and the gains of one kind of prediction."""
     from scperturb_modules import pl
+    from scperturb_modules.pl._verdict import verdict
 
     rows = source.primary[(source.primary["split_kind"] == answer.split) & (source.primary["regime"] == answer.regime)]
     if rows["mean"].isna().all():
@@ -65,14 +65,15 @@ def of_answer(source: Source, answer: Answer) -> list[Picture]:
     order = ", ".join(f"{row['model']} {digits(row['mean'])}" for row in records(rows.head(5)))
     alt = f"Error of {len(rows)} predictors with 95 % intervals on {answer.title}, best first: {order}."
     found = [picture(lambda: pl.leaderboard(board), alt, f"Error on {answer.title}; lower is better.")]
-    gained = rows[rows["gain"].notna()]
-    if len(gained):
-        texts = ", ".join(f"{row['model']} {digits(100 * row['gain'])} %" for row in records(gained.head(5)))
+    table = source.verdicts
+    judged = table[(table["split_kind"] == answer.split) & (table["regime"] == answer.regime)].reset_index(drop=True)
+    if len(judged):
+        texts = ", ".join(f"{row['model']} {digits(100 * row['gain'])} %" for row in records(judged.head(5)))
         found.append(
             picture(
-                lambda: forest(gained),
+                lambda: verdict(judged),
                 f"Gain over the hardest baseline with 95 % intervals on {answer.title}: {texts}. The line marks 0.",
-                "Gain over the baseline that is hardest to beat; right of the line is better.",
+                "Gain over the baseline hardest to beat, named beside it; right of the line is better.",
             )
         )
     return found
@@ -90,30 +91,6 @@ class _Part:
 
     def room(self) -> pd.DataFrame:
         return self._room
-
-
-def forest(rows: pd.DataFrame) -> Axes:
-    """Gain of every predictor with its interval, best first, and a line at 0; far losses are cut at the edge."""
-    rows = rows.sort_values(["gain", "model"], ascending=[False, True], kind="stable")
-    ax = _style.axes_or_new(None, width=6.0, height=1.1 + 0.25 * len(rows))
-    models = sorted(set(rows.loc[~rows["is_baseline"].astype(bool), "model"]))
-    lowest = max(100 * float(rows[["gain", "gain_low"]].min().min()), -100.0)
-    for y, row in enumerate(records(rows)):
-        color = _style.BASELINE_COLOR
-        if row["model"] in models:
-            color = _style.PALETTE[models.index(row["model"]) % len(_style.PALETTE)]
-        ax.plot([100 * row["gain_low"], 100 * row["gain_high"]], [y, y], color=color, lw=1.6, solid_capstyle="butt")
-        at = max(100 * row["gain"], lowest)
-        ax.plot(at, y, marker="o" if at == 100 * row["gain"] else "<", color=color, ms=5.5, ls="none")
-    ax.axvline(0, color="black", lw=0.8)
-    ax.set_xlim(left=lowest - 5)
-    ax.set_yticks(range(len(rows)), [f"{row['model']} over {row['gain_vs']}" for row in records(rows)],
-                  fontsize="small")  # fmt: skip
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.tick_params(axis="y", length=0)
-    ax.set_xlabel("Gain (% lower error)")
-    _style.quiet(ax)
-    return ax
 
 
 def of_interactions(found: pd.DataFrame) -> Picture | None:

@@ -27,10 +27,12 @@ BATCH = 256
 COLUMNS = (
     Column("condition", "Condition", "Perturbed gene, or genes joined by +, in a cell type where there are several"),
     Column("model", "Predictor", "A model or a baseline"),
-    Column("question", "What is predicted", "How much of the condition was measured in training"),
     Column("error", "Error", "Error (L2) of the prediction; lower is better", "number"),
     Column(
-        "word", "Against baselines", "Beats, ties or loses, beyond the noise of the cells; none for baselines", "word"
+        "word",
+        "Against baselines",
+        "Beats, ties or loses, beyond the noise of the cells; the baselines that make the bar are not judged",
+        "word",
     ),
     Column(
         "baseline", "Baseline", "The baseline that it does least well against; a baseline is set beside the best one"
@@ -42,6 +44,7 @@ COLUMNS = (
     Column("bound", "Error bound", "The error (L2) that is not exceeded in 9 of 10 cases", "number"),
     Column("reason", "Abstains because", "Where this is filled in, do not believe the prediction"),
     Column("n_cells", "Cells", "Number of measured cells of the condition", "count"),
+    Column("question", "What is predicted", "How much of the condition was measured in training"),
 )
 CERTAINTY = {"interval": "none", "bound": np.nan, "reason": ""}
 """Columns of a prediction that was never calibrated; where that is so of all, they are left out."""
@@ -65,11 +68,12 @@ def predictions(source: Source, answers: list[Answer]) -> tuple[Table, str]:
         rows.append(
             row | said | {"condition": name, "question": question, "which": "recommended" if row["is_chosen"] else ""}
         )
-    rows.sort(key=lambda row: not row["which"])
+    order = {answer.title: i for i, answer in enumerate(answers)}
+    rows.sort(key=lambda row: (not row["which"], order[row["question"]]))
     choices = (
         Choice("which", "Predictor", [("recommended", "recommended for each question"), ("", "all")]),
         Choice("question", "What is predicted", options_of([(row["question"],) * 2 for row in rows], "all")),
-        Choice("word", "Against the best baseline", options_of([(row["word"],) * 2 for row in rows if row["word"]],
+        Choice("word", "Against the best baseline", options_of([(row["word"],) * 2 for row in rows],
                                                                "all")),
     )  # fmt: skip
     calibrated = any(row["interval"] != "none" or row["reason"] for row in rows)

@@ -119,4 +119,4 @@ def _page(contents: dict[str, Any]) -> str:
     )
     page = environment.get_template("page.html")
     # our own files alone go in as they are; the browser runs no script but this one
-    return page.render(contents, style=Markup(style), script=Markup(script), script_hash=own) + "\n"
+    return page.render(contents, style=Markup(style), script=Markup(script), script_hash=own).strip() + "\n"

@@ -13,16 +13,16 @@ from scperturb_modules.report._words import metric_help, metric_option
 COLUMNS = (
     Column("model", "Predictor", "A model or a baseline"),
     Column("kind", "Kind", "Baselines are plain rules that a model has to beat"),
-    Column("question", "What is predicted", "How much of the condition was measured in training"),
     Column("mean", "Value", "Mean over the test conditions", "number"),
     Column("ci_low", "from", "Lower end of the 95 % interval of the value", "number"),
     Column("ci_high", "to", "Upper end of the 95 % interval of the value", "number"),
-    Column("gain", "Gain %", "How much nearer to perfect it is than the baseline beside", "percent"),
+    Column("gain", "Gain\u00a0%", "How much nearer to perfect it is than the baseline beside", "percent"),
     Column("gain_low", "gain from", "Lower end of the 95 % interval of the gain, in %", "percent"),
     Column("gain_high", "gain to", "Upper end of the 95 % interval of the gain, in %", "percent"),
     Column("gain_vs", "over", "The baseline that is hardest to beat"),
     Column("verdict", "Verdict", "In a word, for the main metric only; see the words at the end", "word"),
     Column("n", "n", "Number of test conditions", "count"),
+    Column("question", "What is predicted", "How much of the condition was measured in training"),
 )
 
 QUALITY = (
@@ -40,7 +40,9 @@ def leaderboard(source: Source, answers: list[Answer]) -> Table:
     """A row per metric, kind of prediction and predictor; the primary metric is shown first."""
     titles = {(answer.split, answer.regime): answer.title for answer in answers}
     rows = []
-    for row in records(source.board.summary()):
+    order = {key: i for i, key in enumerate(titles)}
+    ranked = sorted(records(source.board.summary()), key=lambda row: order[row["split_kind"], row["regime"]])
+    for row in ranked:
         title = titles[row["split_kind"], row["regime"]]
         kind = "baseline" if row["is_baseline"] else "model"
         word = row["verdict"] if row["verdict"] != "secondary" else ""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from scperturb_modules._conditions import REGIMES
 from scperturb_modules.metrics import PRIMARY
 from scperturb_modules.report._table import records
 from scperturb_modules.tl._ceilings import replicate_wins
@@ -53,8 +54,9 @@ class Source:
 
     @cached_property
     def regimes(self) -> list[tuple[str, str]]:
-        """(split kind, regime) in the order of the page."""
-        return list(dict.fromkeys(zip(self.primary["split_kind"], self.primary["regime"], strict=True)))
+        """(split kind, regime), what is easier to predict first."""
+        found = set(zip(self.primary["split_kind"], self.primary["regime"], strict=True))
+        return sorted(found, key=lambda key: (REGIMES.index(key[1]), key[0]))
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
@@ -66,11 +68,11 @@ class Source:
 
     @cached_property
     def coverage(self) -> pd.DataFrame:
-        return self.board.coverage() if hasattr(self.board, "coverage") else pd.DataFrame()
+        return self.board.coverage()
 
 
 def _conditions(board: Benchmark, room: Mapping[tuple[str, str], Mapping[str, Any]]) -> pd.DataFrame:
-    """Every predictor on every condition; the baselines that make the bar have no word, they are not judged by it."""
+    """Every predictor on every condition; those that make the bar are not judged by it."""
     table = losses(board.frame[board.frame["metric"] == PRIMARY]).rename(columns={"value": "error"})
     bars = [room[key]["best_baseline"] for key in zip(table["split_kind"], table["regime"], strict=True)]
     table = table.assign(bar=bars)
@@ -83,7 +85,7 @@ def _conditions(board: Benchmark, room: Mapping[tuple[str, str], Mapping[str, An
     table = table.assign(
         baseline=table["baseline"].where(is_judged, table["bar"]).mask(is_bar, ""),
         baseline_error=table["baseline_error"].astype(float).where(is_judged, table["bar_error"]).mask(is_bar),
-        word=table["word"].where(is_judged, ""),
+        word=table["word"].where(is_judged, "baseline"),
     )
     return table.assign(gain=1 - table["error"] / table["baseline_error"])
 

@@ -63,7 +63,7 @@ STATUSES = {
     "too_few_for_gate": "Too few training conditions to learn how far the network may be trusted.",
     "control_unmatched": "A batch has no control cells of its own.",
     "degenerate": "The score is not defined on these values.",
-    "error": "The score could not be computed.",
+    "error": "The run of the predictor failed; it is scored as no change.",
 }
 
 GLOSSARY = {

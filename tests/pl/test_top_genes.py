@@ -47,6 +47,20 @@ def test_the_most_changed_genes_up_on_top_in_the_given_axes(prediction, two_axes
     assert colors == [OTHER_COLOR] * 3 + [OWN_COLOR]
 
 
+def test_intervals_are_named_by_their_level(prediction):
+    prediction.uns["scperturb_modules"] = {"prediction": {"level": 0.95}}
+    assert "95 % interval" in labelled(top_genes(prediction, "A"))
+
+
+def test_why_not_to_believe_a_prediction_is_said_above(prediction, assert_readable):
+    reason = "neither a measured single of its genes nor neighbours of them enter: any other condition gets the same"
+    prediction.obs["abstain_reason"] = [reason, ""]
+    ax = top_genes(prediction, "A")
+    assert any(text.get_text().replace("\n", " ") == f"Do not believe it: {reason}" for text in ax.texts)
+    assert_readable(ax)
+    assert not any("believe" in text.get_text() for text in top_genes(prediction, "A+B").texts)
+
+
 def test_intervals_stand_where_both_ends_are_known(prediction):
     intervals = labelled(top_genes(prediction, "A", n_top=4))["90 % interval"]
     drawn = {int(segment[0, 1]): segment[:, 0].tolist() for segment in intervals.get_segments()}

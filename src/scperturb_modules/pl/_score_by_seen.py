@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from scperturb_modules import _conditions
-from scperturb_modules._errors import name_some
 from scperturb_modules.metrics import METRICS, mean_interval
 from scperturb_modules.pl import _style
 
@@ -78,7 +77,7 @@ def score_by_seen(
     rows = frame[frame["metric"].astype(str) == metric]
     text = ["split_kind", "regime", "stratum", "condition", "model", "status"]
     rows = rows.astype(dict.fromkeys(text, object))
-    shown = _chosen(models, rows["model"])
+    shown = _style.chosen(models, rows["model"])
     rows = rows[rows["model"].isin(shown)]
     groups = _groups(rows)
     intervals = pd.DataFrame({place: _intervals(values, shown) for place, values in enumerate(groups.values())})
@@ -95,16 +94,6 @@ def score_by_seen(
     _style.head(ax, handles, ["", *_missing(rows), "" if has_bars else "No bar: fewer than 10 conditions"])
     _style.quiet(ax)
     return ax
-
-
-def _chosen(models: Sequence[str] | None, present: pd.Series) -> list[str]:
-    found = sorted(set(present))
-    if models is None:
-        return found
-    unknown = [name for name in models if name not in found]
-    if unknown:
-        raise ValueError(f"the table holds no predictor {name_some(unknown)}; it holds {', '.join(found)}")
-    return list(models)
 
 
 def _groups(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:

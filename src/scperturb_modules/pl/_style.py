@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from scperturb_modules import _conditions
+from scperturb_modules._errors import name_some
 from scperturb_modules.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -86,6 +87,17 @@ def of_regime(table: pd.DataFrame, regime: str | None) -> pd.DataFrame:
     if regime not in found:
         raise ValueError(f"the table holds no regime {regime!r}; it holds {', '.join(found)}")
     return table[table["regime"].astype(str) == regime]
+
+
+def chosen(models: Sequence[str] | None, present: Iterable[object]) -> list[str]:
+    """Names of predictors in the order asked for, all by name where that is None; raise for one that is absent."""
+    found = sorted({str(name) for name in present})
+    if models is None:
+        return found
+    unknown = [name for name in models if name not in found]
+    if unknown:
+        raise ValueError(f"the table holds no predictor {name_some(unknown)}; it holds {', '.join(found)}")
+    return list(models)
 
 
 def axes_or_new(ax: Axes | None, *, width: float, height: float) -> Axes:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scperturb_modules import _keys as keys
 from scperturb_modules._conditions import genes_of_row
 from scperturb_modules._errors import require_key
+from scperturb_modules.metrics._conformal import LEVEL
 from scperturb_modules.pl import _style
 from scperturb_modules.pl._rows import resolve_row
 
@@ -30,8 +31,9 @@ def top_genes(
     Parameters
     ----------
     prediction
-        Prediction of any predictor: conditions x genes with ``layers["delta"]``; 90 % intervals are drawn where
-        ``layers["lower"]`` and ``["upper"]`` are finite.
+        Prediction of any predictor: conditions x genes with ``layers["delta"]``; intervals (90 %, or as
+        ``spm.tl.intervals`` gives them) are drawn where ``layers["lower"]`` and ``["upper"]`` are finite. Where
+        ``obs["abstain_reason"]`` says why not to believe the prediction, the figure does too.
     condition
         ``A+B`` or ``A+B|context``, genes in any order.
     truth
@@ -81,8 +83,7 @@ def top_genes(
         handles.append(ax.scatter(measured, np.arange(len(top)), label="measured change", **style))
     ax.axvline(0, color="black", lw=0.8)
     ax.set_xlabel("Change of mean expression against control (log1p CP10k)")
-    _style.legend_above(ax, handles)
-    _style.write_above(ax, [row, facts])
+    _style.head(ax, handles, [row, facts], warning=_warning(prediction, row))
     _style.quiet(ax)
     return ax
 
@@ -100,7 +101,13 @@ def _draw_interval(ax: Axes, prediction: AnnData, row: str, top: pd.Series) -> l
     if not known.any():
         return []
     lines = np.flatnonzero(known)
-    return [ax.hlines(lines, lower[known], upper[known], color="black", lw=1.2, zorder=3, label="90 % interval")]
+    label = f"{100 * _level(prediction):.0f} % interval"
+    return [ax.hlines(lines, lower[known], upper[known], color="black", lw=1.2, zorder=3, label=label)]
+
+
+def _level(prediction: AnnData) -> float:
+    """Of the intervals; other than 90 % where ``spm.tl.intervals`` was asked for another."""
+    return float(prediction.uns.get(keys.ROOT, {}).get(keys.PREDICTION, {}).get("level", LEVEL))
 
 
 def _measured(truth: AnnData, row: str, genes: pd.Index) -> Vector | None:
@@ -109,6 +116,12 @@ def _measured(truth: AnnData, row: str, genes: pd.Index) -> Vector | None:
     if row not in truth.obs_names:
         return None
     return _values(truth, row, keys.DELTA).reindex(genes).to_numpy()
+
+
+def _warning(prediction: AnnData, row: str) -> str:
+    """Why the prediction is not to be believed; nothing where it is."""
+    reason = str(prediction.obs.get(keys.ABSTAIN_REASON, pd.Series("", prediction.obs_names)).loc[row])
+    return f"Do not believe it: {reason}" if reason else ""
 
 
 def _facts(prediction: AnnData, row: str, *, is_unmeasured: bool) -> str:

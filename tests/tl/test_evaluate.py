@@ -293,3 +293,55 @@ def test_a_measured_condition_has_a_status_of_the_closed_set(screen):
     truth = spm.pp.pseudobulk(adata)
     frame = spm.tl.evaluate(model.predict(list(truth.obs_names[:3])), truth)
     assert "measured" in set(frame["status"]) <= set(spm.metrics.STATUSES)
+
+
+def test_against_all_other_perturbed_cells(screen, truth, pred):
+    """Pooled from rows of the pseudobulk, training ones too, as if the cells had been tested."""
+    from scperturb_modules import metrics
+
+    ruler = yardstick(truth)
+    x, labels = np.asarray(screen.X, dtype=float), screen.obs["perturbation"].to_numpy()
+    frame = spm.tl.evaluate(pred, truth, metrics=["wmse", "auprc_de_pert"])
+    for p, name in enumerate(ruler.names[:3]):
+        cells, rest = x[labels == name], x[(labels != name) & (labels != "control")]
+        test = stats.ttest_ind(cells, rest, equal_var=False)
+        t, pvalue = (side[p] for side in ruler.welch_others)
+        np.testing.assert_allclose(t, test.statistic, rtol=1e-8)
+        np.testing.assert_allclose(pvalue, test.pvalue, rtol=1e-6)
+        weights = metrics.effect_weights(test.statistic)
+        said = pred[name].layers["delta"][0]
+        expected = np.sum(weights * (ruler.difference[p] - said) ** 2)
+        assert value(frame, "wmse", name) == pytest.approx(expected, rel=1e-9)
+        keep = [i for i, gene in enumerate(screen.var_names) if gene not in name.split("+")]
+        called = stats.false_discovery_control(test.pvalue[keep]) < 0.05
+        score = metrics.de_score(said - ruler.center[p], ruler.se2_pooled[p])[keep]
+        assert value(frame, "auprc_de_pert", name) == pytest.approx(metrics.average_precision(called, score)[0])
+
+
+def test_a_lone_condition_has_no_others(planted):
+    one = split_screen(planted(n_singles=3, n_pairs=0), n_test=1)
+    names = set(one.obs.loc[one.obs["split"] == "test", "perturbation"]) - {"control"}
+    alone = one[one.obs["perturbation"].isin({"control", *names})].copy()
+    del alone.obs["split"]
+    truth = spm.pp.pseudobulk(alone)
+    frame = spm.tl.evaluate(truth, truth, metrics=["wmse", "wr2_delta", "l2_noise_free"]).set_index("metric")
+    assert set(frame.loc[["wmse", "wr2_delta"], "status"]) == {"few_conditions"}
+    assert frame.loc["l2_noise_free", "status"] == "ok"
+
+
+def test_calls_with_directions(planted):
+    """A prediction with all signs turned finds the same genes, and few in the right direction."""
+    strong = split_screen(planted(effect=0.4))
+    truth = spm.pp.pseudobulk(strong)
+    spm.baselines.Additive.setup_anndata(strong)
+    model = spm.baselines.Additive(strong)
+    model.train()
+    pred = model.predict()
+    turned = pred.copy()
+    turned.layers["delta"] = -turned.layers["delta"]
+    ids = ["auprc_de", "auprc_de_signed", "sign_sig"]
+    right, wrong = (spm.tl.evaluate(one, truth, metrics=ids).groupby("metric", observed=True) for one in (pred, turned))
+    right, wrong = right["value"].mean(), wrong["value"].mean()
+    assert right["auprc_de"] == pytest.approx(wrong["auprc_de"])
+    assert right["auprc_de_signed"] > 2 * wrong["auprc_de_signed"]
+    assert right["sign_sig"] == pytest.approx(1 - wrong["sign_sig"])

@@ -79,7 +79,7 @@ def rank_t(truth: ArrayLike, prediction: ArrayLike, excluded: Excluded | None = 
     """Transposed discrimination: each truth ranks the predictions, by the Euclidean distance.
 
     As :func:`pds_l2` with the sides exchanged. A prediction that lies between all truths is near to each of them and
-    takes the first places, which no other rank shows. PerturBench and scperteval (``rank``) report ``1 - rank_t``.
+    takes the first places, which no other rank shows. The ``rank`` of scperteval is ``1 - rank_t``.
     """
     true, predicted = checked_pair(truth, prediction)
     return _discrimination(predicted, true, excluded, "sqeuclidean")

@@ -199,9 +199,9 @@ def test_summary_against_random_and_effect():
     assert first["ratio"] == pytest.approx(3.0) and first["word"] == "beats"
     # random finds 4.5 with 20 experiments; a line from 0 to 7.5 over 10 is there after 6
     assert first["saved"] == pytest.approx(1 - 6 / 20)
-    assert first["text"].startswith("interaction finds 3.0 times as many strong interactions as random")
+    assert first["text"].startswith("interaction finds 3.00 times as many strong interactions as random")
     assert "Provisional" in first["text"]
-    assert table.iloc[1]["text"].startswith("interaction finds 1.4 times as many strong interactions as ranking by eff")
+    assert table.iloc[1]["text"].startswith("interaction finds 1.36 times as many strong interactions as ranking by eff")
 
 
 def test_equal_curves_are_no_better():
@@ -216,5 +216,7 @@ def test_summary_needs_random_and_the_same_seeds():
         backtest_summary(full[full["method"] == "effect"])
     with pytest.raises(DataError, match="'effect' and 'random' were not run on the same"):
         backtest_summary(full[(full["method"] == "random") | (full["seed"] > 0)])
+    with pytest.raises(DataError, match="stands there twice with one seed"):
+        backtest_summary(pd.concat([full, full]))
     with pytest.raises(MissingKeyError, match="n_found"):
         backtest_summary(full.drop(columns="n_found"))

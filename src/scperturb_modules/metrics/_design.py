@@ -15,16 +15,16 @@ Word = Literal["beats", "no better", "worse", "cannot tell"]
 N_SAVED = 2000
 
 BEATS = (
-    "{method} finds {ratio:.1f} times as many strong interactions as {other} at half the budget "
-    "(95 % CI {low:.1f} to {high:.1f}, {n} seeds)."
+    "{method} finds {ratio:.2f} times as many strong interactions as {other} at half the budget "
+    "(95 % CI {low:.2f} to {high:.2f}, {n} seeds)."
 )
 NO_BETTER = (
     "{method} finds no more strong interactions than {other} at half the budget "
-    "({ratio:.1f} times as many, 95 % CI {low:.1f} to {high:.1f}, {n} seeds)."
+    "({ratio:.2f} times as many, 95 % CI {low:.2f} to {high:.2f}, {n} seeds)."
 )
 WORSE = (
     "{method} finds fewer strong interactions than {other} at half the budget "
-    "({ratio:.1f} times as many, 95 % CI {low:.1f} to {high:.1f}, {n} seeds)."
+    "({ratio:.2f} times as many, 95 % CI {low:.2f} to {high:.2f}, {n} seeds)."
 )
 CANNOT_TELL = "Cannot tell {method} from {other}: {n} seeds."
 SAVES = " It saves about {saved:.0f} % of the experiments (CI {low:.0f} to {high:.0f})."
@@ -94,7 +94,7 @@ def budget_gain(
     >>> import numpy as np
     >>> gain = budget_gain([0, 5, 10], np.tile([0, 4, 6], (20, 1)), np.tile([0, 2, 4], (20, 1)), np.full(20, 8))
     >>> gain.text
-    'the ranking finds 2.0 times as many strong interactions as random at half the budget (95 % CI 2.0 to 2.0, \
+    'the ranking finds 2.00 times as many strong interactions as random at half the budget (95 % CI 2.00 to 2.00, \
 20 seeds). It saves about 50 % of the experiments (CI 50 to 50).'
     """
     tested = np.asarray(n_tested, dtype=np.float64)

@@ -48,6 +48,8 @@ def backtest_summary(frame: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """
     for column in COLUMNS:
         require_key(column, frame.columns, "frame", mend="Pass the result of spm.tl.backtest.")
+    if frame.duplicated(["method", "seed", "n_tested"]).any():
+        raise DataError("A ranking stands there twice with one seed; summarise different screens one by one.")
     tables = {
         str(method): part.pivot_table(index="seed", columns="n_tested", values="n_found")
         for method, part in frame.groupby("method", sort=False, observed=True)

@@ -174,12 +174,14 @@ def test_permuted_labels_teach_nothing(name):
     """Labels of perturbed training cells drawn anew: no condition is known any more, only the mean of all."""
     adata = spm.datasets.simulate("tiny", seed=0, n_perturbable=24, n_pairs=0, n_cells=40, n_controls=120)
     seen: list = []
-    mandatory = [spm.baselines.NoChange, spm.baselines.MeanShift]
-    models = {name: tiny(name, seen, epochs=8, permute=True)} | {one.__name__: one for one in mandatory}
+    means = [spm.baselines.NoChange, spm.baselines.MeanShift, spm.baselines.MeanFitted]
+    models = {name: tiny(name, seen, epochs=8, permute=True)} | {one.__name__: one for one in means}
     board = spm.tl.benchmark(
         adata, models, scheme="unseen_single", n_folds=2, metrics=[PRIMARY], n_boot=1000, priors=network_of(adata)
     )
     assert board.errors.empty and seen
-    row = board.gains().query("model == @name and gain_vs == 'MeanShift'").iloc[0]
-    assert row["n"] == 24 and row["gain_low"] <= 0 and row["gain"] < 0.05
-    assert board.verdicts().set_index("model").loc[name, "word"] != "beats"
+    # a mean times a factor is a mean still, and the gate of a model may find that factor
+    row = board.verdicts().set_index("model").loc[name]
+    assert row["n"] == 24 and row["gain_low"] <= 0 and row["word"] != "beats"
+    over_mean = board.gains().query("model == @name and gain_vs == 'MeanShift'")["gain"].iloc[0]
+    assert abs(over_mean) < 0.05

@@ -9,8 +9,9 @@ import pytest
 import scperturb_modules as spm
 from scperturb_modules._errors import DataError, MissingKeyError
 from scperturb_modules.tl import _backtest
-from scperturb_modules.tl._backtest import backtest, measured_interactions
+from scperturb_modules.tl._backtest import backtest
 from scperturb_modules.tl._design_summary import backtest_summary
+from scperturb_modules.tl._design_truth import measured_interactions
 from scperturb_modules.tl._rank_next import rank_next
 
 PLAN = {"n_start": 10, "n_test": 8, "batch": 7, "rounds": 4, "seeds": 2, "n_strong": 6}
@@ -201,7 +202,9 @@ def test_summary_against_random_and_effect():
     assert first["saved"] == pytest.approx(1 - 6 / 20)
     assert first["text"].startswith("interaction finds 3.00 times as many strong interactions as random")
     assert "Provisional" in first["text"]
-    assert table.iloc[1]["text"].startswith("interaction finds 1.36 times as many strong interactions as ranking by eff")
+    assert table.iloc[1]["text"].startswith(
+        "interaction finds 1.36 times as many strong interactions as ranking by eff"
+    )
 
 
 def test_equal_curves_are_no_better():

@@ -14,10 +14,9 @@ from scperturb_modules import _keys as keys
 from scperturb_modules._conditions import genes_of_row, parse_row_name, row_name
 from scperturb_modules._errors import DataError, name_some
 from scperturb_modules._protocols import Predictor
-from scperturb_modules.metrics import top_genes
 from scperturb_modules.pp import pseudobulk
 from scperturb_modules.tl._contenders import Build, Contender, contenders_from
-from scperturb_modules.tl._design_regression import Array
+from scperturb_modules.tl._design_truth import genes_compared, measured_interactions
 from scperturb_modules.tl._interaction_pairs import values_of
 from scperturb_modules.tl._rank_next import OBJECTIVES, Objective, rank_next
 
@@ -216,7 +215,7 @@ class _Lab:
         """Mean L2 error over the genes highest in controls."""
         if not names:
             return float("nan")
-        genes = _top(self.measured)
+        genes = genes_compared(self.measured)
         predicted = values_of(model.predict(names), keys.DELTA, genes)
         true = values_of(self.measured[names], keys.DELTA, genes)
         return float(np.linalg.norm(predicted - true, axis=1).mean())
@@ -255,40 +254,6 @@ def _point(n_tested: int, plan: _Plan, tested: list[str], l2: float) -> dict[str
         "n_true": len(plan.strong),
         "test_l2": l2,
     }
-
-
-def measured_interactions(measured: AnnData) -> pd.Series:
-    """Size of the measured interaction of every pair with both singles, minus its noise, by name.
-
-    Parameters
-    ----------
-    measured
-        Pseudobulk with the layers ``delta``, ``se2`` and ``se2_control``.
-
-    Returns
-    -------
-    Series
-        L2 norms over the 1,000 genes highest in controls, float64.
-    """
-    genes = _top(measured)
-    change, se2, control = (values_of(measured, layer, genes) for layer in (keys.DELTA, keys.SE2, keys.SE2_CONTROL))
-    at = {str(name): i for i, name in enumerate(measured.obs_names)}
-    sizes: dict[str, float] = {}
-    for name, pair in at.items():
-        singles = [at.get(row_name(gene, parse_row_name(name)[1])) for gene in genes_of_row(name)]
-        if len(singles) != 2 or None in singles:
-            continue
-        a, b = (int(i) for i in singles if i is not None)
-        # the control is in the change of the pair once and in the sum twice: once in the difference
-        noise = se2[pair] + se2[a] + se2[b] - control[pair] - control[a] - control[b] + control[pair]
-        square = np.sum((change[pair] - change[a] - change[b]) ** 2) - np.sum(noise)
-        sizes[name] = float(np.sqrt(max(square, 0.0)))
-    return pd.Series(sizes, dtype=np.float64)
-
-
-def _top(measured: AnnData) -> list[str]:
-    at: Array | Any = top_genes(measured.var[keys.CONTROL_MEAN], list(map(str, measured.var_names)))
-    return [str(measured.var_names[i]) for i in at]
 
 
 def _methods(objectives: Sequence[Objective] | Objective) -> list[Objective]:

@@ -38,5 +38,5 @@ def test_what_is_no_result_is_refused_in_one_line(spm, one_line, results, tmp_pa
     (tmp_path / "empty").mkdir()
     assert "holds no results" in one_line(spm("report", tmp_path / "empty", "--out", page))
     assert "is a folder" in one_line(spm("report", results, "--out", tmp_path))
-    assert "no such file" in one_line(spm("report", results, "--out", page, "--next", tmp_path / "absent.csv")).lower()
+    assert "does not exist" in one_line(spm("report", results, "--out", page, "--next", tmp_path / "absent.csv"))
     assert not page.exists()

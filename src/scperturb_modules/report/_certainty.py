@@ -89,7 +89,7 @@ def certainty_text(source: Source) -> str:
         texts.append("No prediction of this run carries a calibrated 90 % interval: treat every predicted value as a "
                      "best guess of unknown certainty.")  # fmt: skip
     if sum(n.values()):
-        texts.append(f"{n[True]:,} of {sum(n.values()):,} predictions abstain: the condition is unlike anything seen.")
+        texts.append(f"{n[True]:,} of {sum(n.values()):,} predictions abstain: do not believe them.")
     else:
         texts.append("No predictor of this run can abstain.")
     return " ".join(texts)

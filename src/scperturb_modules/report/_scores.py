@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from scperturb_modules.metrics import METRICS
 from scperturb_modules.metrics._quality import ENOUGH_WINS
 from scperturb_modules.pl._style import metric_name
@@ -59,13 +61,19 @@ def quality(source: Source) -> Table:
     """What each metric can tell apart here."""
     rows = []
     for row in records(source.board.quality()):
-        enough = row["replicate_wins"] >= ENOUGH_WINS
         rows.append(
             row
             | {
                 "name": metric_name(row["metric"]) if row["metric"] in METRICS else row["metric"],
                 "text": metric_help(row["metric"]),
-                "use": "means something" if enough else "cannot tell a repeat from the mean",
+                "use": _worth(row["replicate_wins"]),
             }
         )
     return make_table("quality", "Which metric means something on these data", QUALITY, rows)
+
+
+def _worth(wins: float) -> str:
+    """Whether a metric can tell a repeat of the experiment from the training mean."""
+    if math.isnan(wins):
+        return "not known here"
+    return "means something" if wins >= ENOUGH_WINS else "cannot tell a repeat from the mean"

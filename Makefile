@@ -17,7 +17,7 @@ PINNED := $(if $(IS_311),-c constraints.txt,)
 # the tests run side by side: one thread each, or they fight for the cores
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install demo test test-full lint docs bench-real bench-full bench-app bench-priors bench-gears bench-scbig bench-speed clean
+.PHONY: help install demo test test-full lint docs bench-real bench-full bench-app bench-priors bench-gears bench-scbig bench-trust bench-speed clean
 
 help:  ## list what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -97,6 +97,12 @@ bench-scbig: install .venv-scbig/.installed .venv-cellflow/.installed  ## SCBIG 
 	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/real_anchor.py
 	$(ONE_THREAD) $(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/solvers.py
 	$(SCBIG_PATHS) $(BIN)/python benchmarks/scbig/write_page.py
+
+bench-trust: install  ## intervals on simulated and real screens, budget curves of planned experiments, tricks on metrics, the shared-control trap; kept in results/trust, so that it can go on
+	$(ONE_THREAD) PYTHONPATH=benchmarks $(BIN)/python benchmarks/trust/coverage.py
+	$(ONE_THREAD) PYTHONPATH=benchmarks $(BIN)/python benchmarks/trust/design.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/trust/gaming.py
+	$(ONE_THREAD) PYTHONPATH=benchmarks $(BIN)/python benchmarks/trust/trap.py
 
 bench-speed: install  ## times of pseudobulk, baselines, APP, builders of priors, masked attention and interactions
 	$(BIN)/python benchmarks/speed/pseudobulk.py

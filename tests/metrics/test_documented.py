@@ -18,7 +18,7 @@ CORRELATIONS = ["pearson_delta", "spearman_delta", "cosine_delta", "pds_cos", "a
 
 @pytest.fixture(scope="module")
 def gaming():
-    spec = importlib.util.spec_from_file_location("metrics_gaming", ROOT / "benchmarks" / "metrics_gaming.py")
+    spec = importlib.util.spec_from_file_location("gaming", ROOT / "benchmarks" / "trust" / "gaming.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

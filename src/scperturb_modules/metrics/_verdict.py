@@ -17,7 +17,7 @@ __all__ = ["MANDATORY", "Verdict", "cannot_tell", "claim_p", "plan", "plan_power
 Word = Literal["beats", "no better", "worse", "cannot tell", "shrinkage only"]
 
 _EVERYWHERE = ("NoChange", "MeanShift", "MeanFitted")
-_GENE_UNSEEN = (*_EVERYWHERE, "Additive", "NearestPrior")
+_GENE_UNSEEN = (*_EVERYWHERE, "Additive", "AdditiveShrunk", "NearestPrior")
 
 MANDATORY: dict[str, tuple[str, ...]] = {
     _conditions.PAIR_2OF2: (*_EVERYWHERE, "Additive", "AdditiveFitted", "AdditiveShrunk"),
@@ -32,7 +32,8 @@ MANDATORY: dict[str, tuple[str, ...]] = {
 
 Beating every one at 5 % needs no correction for their number (an intersection-union test). No change and the mean
 shift, plain and times a fitted factor, stand everywhere: on weak screens they are the strongest, and beating a sum that
-is worse than them means nothing.
+is worse than them means nothing. AdditiveShrunk is the anchor that the models add to: a gain over all but that is none
+of the network.
 """
 
 ENOUGH_ROOM = 0.2

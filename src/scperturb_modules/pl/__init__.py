@@ -2,6 +2,9 @@
 
 from scperturb_modules.pl._affected_genes import affected_genes
 from scperturb_modules.pl._attention import attention
+from scperturb_modules.pl._budget_curve import budget_curve
+from scperturb_modules.pl._calibration import calibration, risk_coverage
+from scperturb_modules.pl._conditions import conditions
 from scperturb_modules.pl._error_by_effect import error_by_effect
 from scperturb_modules.pl._flow_paths import flow_paths
 from scperturb_modules.pl._gene_graph import gene_graph
@@ -21,10 +24,14 @@ from scperturb_modules.pl._program_correlation import program_correlation
 from scperturb_modules.pl._score_by_seen import score_by_seen
 from scperturb_modules.pl._top_genes import top_genes
 from scperturb_modules.pl._training_history import training_history
+from scperturb_modules.pl._verdict import verdict
 
 __all__ = [
     "affected_genes",
     "attention",
+    "budget_curve",
+    "calibration",
+    "conditions",
     "error_by_effect",
     "flow_paths",
     "gene_graph",
@@ -41,7 +48,9 @@ __all__ = [
     "prior_coverage",
     "program_activity",
     "program_correlation",
+    "risk_coverage",
     "score_by_seen",
     "top_genes",
     "training_history",
+    "verdict",
 ]

@@ -1,6 +1,6 @@
 """What tricks do to every metric: inflating, shrinking, noise, and predictions that know nothing of the condition.
 
-`python benchmarks/metrics_gaming.py` writes ``docs/benchmarks/gaming.csv`` and ``gaming.md``.
+`python benchmarks/trust/gaming.py` writes ``docs/benchmarks/gaming.csv`` and ``gaming.md``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import scperturb_modules as spm
 from scperturb_modules._files import whole_file
 from scperturb_modules.metrics import CELL_METRICS, INTERACTION_METRICS, METRICS, gaming_warnings
 
-PAGES = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
+PAGES = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
 HONEST = "honest"
 TIMID, NOISE = 0.4, 0.15
 """The honest predictor knows 40 % of every change, and errs by so much per gene (standard deviation)."""
@@ -130,8 +130,8 @@ def page(table: pd.DataFrame) -> str:
         rows.append(f"| `{name}` | {row['better']} | " + " | ".join(cells) + " |")
     said = [text for texts in warnings_of(table).values() for text in texts]
     return (
-        "---\norphan: true\n---\n\n# Which tricks fool which metric\n\n"
-        "Made by `python benchmarks/metrics_gaming.py` on the simulated screen. *Honest* is a timid predictor, which "
+        "# Which tricks fool which metric\n\n"
+        "Made by `python benchmarks/trust/gaming.py` on the simulated screen. *Honest* is a timid predictor, which "
         f"knows {TIMID:.0%} of every change and adds noise. Each trick makes something of it that knows no more: ten "
         "times or a tenth of it, more noise; or something that knows nothing of the condition: the training mean, the "
         "control, all genes up. **+**: the trick looks better than honesty; **=**: the metric does not notice it.\n\n"

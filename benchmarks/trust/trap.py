@@ -1,6 +1,6 @@
 """The shared-control trap, measured on screens without any effect and on real ones: the training mean looks excellent.
 
-`python benchmarks/shared_control_trap.py` reads the screens in ``../shared/data`` and writes
+`python benchmarks/trust/trap.py` reads the screens in ``../shared/data`` and writes
 ``docs/benchmarks/shared_control_trap.md`` with its tables and picture.
 """
 
@@ -21,9 +21,9 @@ from real import datlinger, norman_k562, papalexi, schraivogel
 
 import scperturb_modules as spm
 from scperturb_modules._files import whole_file
-from scperturb_modules.tl._trap import expected_pearson, shared_control_trap, shared_control_verdict
+from scperturb_modules.tl._trap import expected_pearson
 
-PAGES = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
+PAGES = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
 DESIGNS = ((50, 50), (200, 100), (60, 600))  # cells per condition, control cells
 N_SEEDS = 50
 N_CONDITIONS = 25  # a fifth is held out
@@ -79,8 +79,8 @@ def measure_real() -> pd.DataFrame:
     """The trap on each real screen, with its sentence."""
     tables = []
     for name, (load, settings) in REAL.items():
-        table = shared_control_trap(load(), n_boot=2000, **settings)
-        tables.append(table.assign(screen=name, text=shared_control_verdict(table)))
+        table = spm.tl.shared_control_trap(load(), n_boot=2000, **settings)
+        tables.append(table.assign(screen=name, text=spm.tl.shared_control_verdict(table)))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -133,7 +133,7 @@ def page(table: pd.DataFrame, real: pd.DataFrame) -> str:
     )
     return (
         "# The shared-control trap\n\n"
-        "Made by `python benchmarks/shared_control_trap.py`. In these simulated screens no perturbation does anything. "
+        "Made by `python benchmarks/trust/trap.py`. In these simulated screens no perturbation does anything. "
         f"Mean over {N_SEEDS} screens of the Pearson of change that the training mean reaches on held-out conditions; "
         "*expected* is the formula in [How predictions are judged](../evaluation.md).\n\n"
         "```{image} shared_control_trap.png\n:alt: Pearson of the training mean on screens without effect; high under "

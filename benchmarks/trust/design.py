@@ -1,7 +1,7 @@
 """Planning the next experiments, tested on screens whose interactions are known.
 
-`python benchmarks/design.py` writes ``docs/benchmarks/design.md`` with its tables and picture. A part of the screen of
-Norman et al. is read from ``../shared/data``; `--only norman_full` downloads all of it. `--only` runs some of the cases
+`python benchmarks/trust/design.py` writes ``docs/benchmarks/design.md`` with its tables and picture. A part of the
+screen of Norman et al. is read from ``../shared/data``; `--only norman_full` downloads all of it. `--only` runs some of the cases
 and keeps the others as they were.
 """
 
@@ -26,12 +26,10 @@ from real import norman_k562
 
 import scperturb_modules as spm
 from scperturb_modules._files import whole_file
-from scperturb_modules.pl._budget_curve import budget_curve
-from scperturb_modules.tl._backtest import backtest
-from scperturb_modules.tl._design_summary import backtest_summary
 
-PAGES = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
-RUNS = PAGES / "design_runs.csv"
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ROOT / "docs" / "benchmarks"
+RUNS = ROOT / "results" / "trust" / "design_runs.csv"
 SIZE = {"n_genes": 300, "n_perturbable": 40, "n_pairs": 200, "n_cells": 50, "n_controls": 600}
 OBJECTIVES = ("interaction", "information", "uncertainty", "diverse")
 
@@ -132,14 +130,14 @@ def true_interactions(adata: AnnData) -> dict[str, float]:
 def runs_of(case: Case) -> pd.DataFrame:
     """All seeds of a case; a simulated screen per seed, or the real one divided anew."""
     if not isinstance(case.screen, str):
-        return backtest(case.screen(), case.build, case.objectives, seeds=case.n_seeds, **case.plan).assign(
+        return spm.tl.backtest(case.screen(), case.build, case.objectives, seeds=case.n_seeds, **case.plan).assign(
             case=case.name
         )
     parts = []
     for seed in range(case.n_seeds):
         adata = spm.datasets.simulate(case.screen, seed=seed, **{**SIZE, **case.settings})
         truth = true_interactions(adata)
-        parts.append(backtest(adata, case.build, case.objectives, seeds=[seed], truth=truth, **case.plan))
+        parts.append(spm.tl.backtest(adata, case.build, case.objectives, seeds=[seed], truth=truth, **case.plan))
     return pd.concat(parts, ignore_index=True).assign(case=case.name)
 
 
@@ -149,7 +147,7 @@ def of_case(runs: pd.DataFrame, case: Case) -> pd.DataFrame:
 
 def summary_of(case: Case, runs: pd.DataFrame) -> pd.DataFrame:
     """What the curves say; only what was counted where that is not enough for a verdict."""
-    table = backtest_summary(of_case(runs, case)).assign(case=case.name)
+    table = spm.tl.backtest_summary(of_case(runs, case)).assign(case=case.name)
     if not case.is_judged:
         numbers = table.columns[table.columns.str.match("ratio|area|saved")]
         table[numbers] = np.nan
@@ -161,7 +159,7 @@ def draw(runs: pd.DataFrame, cases: list[Case]) -> plt.Figure:
     n_rows = -(-len(cases) // 2)
     figure, axes = plt.subplots(n_rows, 2, figsize=(11.5, 4.6 * n_rows), layout="constrained")
     for ax, case in zip(axes.ravel(), cases, strict=False):
-        budget_curve(of_case(runs, case), ax=ax)
+        spm.pl.budget_curve(of_case(runs, case), ax=ax)
         ax.annotate(case.title, (0, 1), (0, 70), "axes fraction", textcoords="offset points", weight="bold")
     for ax in axes.ravel()[len(cases) :]:
         ax.set_axis_off()
@@ -215,8 +213,8 @@ def counted(row: Any) -> str:
 
 def page(runs: pd.DataFrame, summary: pd.DataFrame, cases: list[Case]) -> str:
     text = (
-        "Made by `python benchmarks/design.py`. A screen that was measured already is planned again: all singles and a "
-        "few pairs are known, `tl.rank_next` chooses the next pairs, their cells are revealed, the predictor is "
+        "Made by `make bench-trust`. A screen that was measured already is planned again: all singles and a few pairs "
+        "are known, `tl.rank_next` chooses the next pairs, their cells are revealed, the predictor is "
         "trained again. What counts is how many of the strongest interactions among the candidates are found: 20 "
         "unless said otherwise, by the planted truth without noise on simulated screens. Every ranking of a repetition "
         "starts from the same pairs. *Area*: 0 is the reference, 1 an oracle that picks the strongest interactions "

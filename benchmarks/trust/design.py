@@ -1,8 +1,8 @@
 """Planning the next experiments, tested on screens whose interactions are known.
 
 `python benchmarks/trust/design.py` writes ``docs/benchmarks/design.md`` with its tables and picture. A part of the
-screen of Norman et al. is read from ``../shared/data``; `--only norman_full` downloads all of it. `--only` runs some of the cases
-and keeps the others as they were.
+screen of Norman et al. is read from ``../shared/data``; `--only norman_full` downloads all of it. `--only` runs some of
+the cases and keeps the others as they were.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ def test_the_mandatory_baselines():
     assert set(MANDATORY) == set(_conditions.REGIMES)
     assert MANDATORY["pair_2of2"][3:] == ("Additive", "AdditiveFitted", "AdditiveShrunk")
     assert MANDATORY["pair_1of2"] == MANDATORY["pair_0of2"] == MANDATORY["higher_order"]
-    assert MANDATORY["pair_1of2"][3:] == ("Additive", "NearestPrior")
+    assert MANDATORY["pair_1of2"][3:] == ("Additive", "AdditiveShrunk", "NearestPrior")
     assert MANDATORY["single_unseen"][3:] == ("NearestPrior", "Linear")
     assert MANDATORY["context_unseen"][3:] == ("Transfer",)
     assert all(names[:3] == ("NoChange", "MeanShift", "MeanFitted") for names in MANDATORY.values())

@@ -64,8 +64,9 @@ def sentence(published, strict, halves, expected=0.76):
 
 def test_the_sentence():
     assert sentence(0.784, 0.03, 0.111) == (
-        "On these data the training mean scores 0.78 against shared controls (0.76 would come from noise alone) and "
-        "0.03 against held-out ones; two halves of the data agree by 0.11: correlations say nothing here."
+        "On these data the training mean scores 0.78 against shared controls (their noise alone, without any "
+        "effect, would give 0.76) and 0.03 against held-out ones; two halves of the data agree by "
+        "0.11: correlations say nothing here."
     )
     assert sentence(0.6, 0.3, 0.7).endswith("agree by 0.70: read correlations against held-out controls only.")
     assert sentence(0.6, 0.55, 0.7).endswith("shared controls make little difference here.")

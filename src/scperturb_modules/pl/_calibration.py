@@ -31,7 +31,8 @@ _FEWEST = 5
 class Board(Protocol):
     """What is read of a ``Benchmark``."""
 
-    calibration: pd.DataFrame
+    @property
+    def calibration(self) -> pd.DataFrame: ...
 
 
 def calibration(

@@ -169,14 +169,18 @@ def headline(answers: list[Answer]) -> str:
     """The page in one sentence."""
     n_won = sum(answer.word == "beats" for answer in answers)
     n_silent = sum(answer.word in ("cannot tell", "not scored", "no baseline") for answer in answers)
-    kinds = "1 kind of prediction" if len(answers) == 1 else f"{len(answers)} kinds of prediction"
+    kinds = _kinds(len(answers))
     if n_silent == len(answers):
         return f"These data cannot rank predictors: {kinds} tested, no answer."
     silent = f" For {n_silent} the data cannot tell." if n_silent else ""
     if n_won:
         won = "; ".join(answer.title for answer in answers if answer.word == "beats")
         return f"The plain baselines are beaten in {n_won} of {kinds}: {won}.{silent}"
-    return f"Nothing beats the plain baselines in {kinds}.{silent}"
+    return f"Nothing beats the plain baselines in {_kinds(len(answers) - n_silent)}.{silent}"
+
+
+def _kinds(n: int) -> str:
+    return "1 kind of prediction" if n == 1 else f"{n} kinds of prediction"
 
 
 def recommendation(source: Source, answers: list[Answer]) -> Table:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from scperturb_modules import _keys as keys
+from scperturb_modules.report._answers import Answer
 from scperturb_modules.report._source import Source
 from scperturb_modules.report._table import Column, Table, make_table, records
 from scperturb_modules.report._words import regime_text, some, split_text
@@ -75,21 +78,35 @@ def abstaining(source: Source) -> Table | None:
     return make_table("abstaining", "Predictions that must not be believed", ABSTAINING, rows)
 
 
-def certainty_text(source: Source) -> str:
+def worth_a_line(source: Source, answers: Sequence[Answer]) -> list[str]:
+    """The recommended predictors and every model that is no baseline, those with intervals, by name."""
+    frame = source.board.frame
+    models = set(frame.loc[~frame["is_baseline"].astype(bool), "model"].astype(str))
+    return sorted((models | {answer.use for answer in answers}) & set(source.coverage["model"].astype(str)))
+
+
+def certainty_text(source: Source, answers: Sequence[Answer]) -> str:
     """What the section begins with."""
     table: pd.DataFrame = source.coverage
-    n = {True: 0, False: 0}
-    for prediction in source.board.predictions.values():
-        flags: Any = prediction.obs.get(keys.ABSTAIN)
-        if flags is not None:
-            for flag in flags.astype(bool):
-                n[flag] += 1
     texts = []
     if not len(table) or table["coverage"].isna().all():
         texts.append("No prediction of this run carries a calibrated 90 % interval: treat every predicted value as a "
                      "best guess of unknown certainty.")  # fmt: skip
-    if sum(n.values()):
-        texts.append(f"{n[True]:,} of {sum(n.values()):,} predictions abstain: do not believe them.")
-    else:
+    flags = _abstain_flags(source)
+    recommended = sorted({answer.use for answer in answers} & set(flags))
+    if recommended:
+        own = np.concatenate([flags[model] for model in recommended])
+        texts.append(f"Of the predictions of {' and '.join(recommended)}, recommended above, {own.sum():,} of "
+                     f"{len(own):,} abstain: do not believe them.")  # fmt: skip
+    elif not flags:
         texts.append("No predictor of this run can abstain.")
     return " ".join(texts)
+
+
+def _abstain_flags(source: Source) -> dict[str, NDArray[np.bool_]]:
+    """Whether each prediction abstains, by predictor; those that can say so."""
+    flags: dict[str, list[NDArray[np.bool_]]] = {}
+    for (model, _), prediction in source.board.predictions.items():
+        if keys.ABSTAIN in prediction.obs:
+            flags.setdefault(model, []).append(prediction.obs[keys.ABSTAIN].to_numpy(dtype=bool))
+    return {model: np.concatenate(parts) for model, parts in flags.items()}

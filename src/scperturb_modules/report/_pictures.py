@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -109,12 +109,12 @@ def of_interactions(found: pd.DataFrame) -> Picture | None:
     return picture(lambda: pl.genetic_interactions(said, observed=seen), alt, caption)
 
 
-def of_coverage(source: Source) -> Picture | None:
-    """Promised against measured coverage; None where no interval was calibrated."""
+def of_coverage(source: Source, models: Sequence[str]) -> Picture | None:
+    """Promised against measured coverage of some predictors; None where no interval was calibrated."""
     from scperturb_modules import pl
 
-    draw, table = getattr(pl, "calibration", None), source.coverage
-    if draw is None or not len(table) or table["coverage"].isna().all():
+    if not models:
         return None
-    alt = "Share of measured changes inside the predicted 90 % intervals, for every predictor; 90 % is right."
-    return picture(lambda: draw(source.board), alt, "Intervals hold what they promise where points reach 90 %.")
+    alt = f"Share of measured changes inside the intervals of {', '.join(models)}, against the share promised."
+    caption = "Intervals hold what they promise where points lie on the dashed line."
+    return picture(lambda: pl.calibration(source.board, models=models), alt, caption)

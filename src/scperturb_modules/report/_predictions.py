@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 2000
 """Rows of the table in the page."""
 
-N_GENES = 5
+N_GENES = 3
 BATCH = 256
 """Conditions whose changes are made dense at a time."""
 
@@ -38,8 +38,8 @@ COLUMNS = (
         "baseline", "Baseline", "The baseline that it does least well against; a baseline is set beside the best one"
     ),
     Column("baseline_error", "Baseline's error", "Error (L2) of the baseline beside on this condition", "number"),
-    Column("predicted", "Predicted to change most", "The five genes with the largest predicted change, up or down"),
-    Column("measured", "Measured to change most", "The five genes with the largest measured change, up or down"),
+    Column("predicted", "Predicted to change most", "The three genes with the largest predicted change, up or down"),
+    Column("measured", "Measured to change most", "The three genes with the largest measured change, up or down"),
     Column("interval", "Interval", "Whether 90 % intervals are given: ok, coarse (few conditions) or none", "word"),
     Column("bound", "Error bound", "The error (L2) that is not exceeded in 9 of 10 cases", "number"),
     Column("reason", "Abstains because", "Where this is filled in, do not believe the prediction"),

@@ -31,8 +31,9 @@ MATTERS = 0.1
 """A difference between the protocols of less than this is called small."""
 
 SCORES = (
-    "On these data the training mean scores {published:.2f} against shared controls ({expected:.2f} would come from "
-    "noise alone) and {strict:.2f} against held-out ones; two halves of the data agree by {halves:.2f}: "
+    "On these data the training mean scores {published:.2f} against shared controls (their noise alone, without any "
+    "effect, would give {expected:.2f}) and {strict:.2f} against held-out ones; two halves of the data agree by "
+    "{halves:.2f}: "
 )
 NOTHING = "correlations say nothing here."
 NO_HALVES = "cells or controls are too few to halve, so correlations cannot be judged here."
@@ -139,8 +140,8 @@ def shared_control_verdict(table: pd.DataFrame) -> str:
 
     >>> row = {"pearson": [0.78, 0.03], "expected": [0.76, 0.0], "halves": 0.11}
     >>> print(shared_control_verdict(pd.DataFrame(row, index=["published", "strict"]).rename_axis("protocol")))
-    On these data the training mean scores 0.78 against shared controls (0.76 would come from noise alone) and 0.03 \
-against held-out ones; two halves of the data agree by 0.11: correlations say nothing here.
+    On these data the training mean scores 0.78 against shared controls (their noise alone, without any effect, \
+would give 0.76) and 0.03 against held-out ones; two halves of the data agree by 0.11: correlations say nothing here.
     """
     rows = table if table.index.name == "protocol" else table.set_index("protocol")
     (published, strict), halves = rows["pearson"].loc[list(HELD_OUT)], rows["halves"].iloc[0]

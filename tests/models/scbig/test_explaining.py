@@ -140,7 +140,8 @@ def test_intervals_of_changes(big, controls, genes):
     """Of left-out conditions; for a measured one of the standard error of its mean; none for unknown genes."""
     table = big.program_changes([*ASKED, "TP53"], store=False).set_index("condition")
     regimes = big.predict([*ASKED, "TP53"], store=False).obs["seen"]
-    assert np.isfinite(big.program_intervals.factor["single_unseen"]) and np.isfinite(big.program_intervals.factor["pair_2of2"])
+    factor = big.program_intervals.factor
+    assert np.isfinite(factor["single_unseen"]) and np.isfinite(factor["pair_2of2"])
     for name in ("G12", "X01", "G02+G10"):
         width = table.loc[name, "upper"] - table.loc[name, "change"]
         if (name, None) in big.data.index:

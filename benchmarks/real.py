@@ -1,7 +1,7 @@
 """Leaderboards of real screens: `make bench-real`.
 
-Reads the screens in ``../shared/data`` and writes ``docs/benchmarks/real.md`` and one table per case beside it.
-No screen is copied, and nothing on the page is edited by hand.
+Reads the screens in ``../shared/data`` and writes ``docs/benchmarks/real.md``, one table per case beside it, and each
+benchmark with its report to ``results/real``. No screen is copied, and nothing on the page is edited by hand.
 """
 
 from __future__ import annotations
@@ -195,6 +195,28 @@ def interval(rows: pd.DataFrame, value: str, low: str, high: str, *, digits: int
     return texts
 
 
+def intervals_in_words(board: Any) -> str:
+    """Coverage of the 90 % intervals of APP and its anchor, and how many predictions of APP abstain."""
+    table = board.coverage()
+    said = [
+        f"{row['model']} {100 * row['coverage']:.1f} %"
+        + (
+            ""
+            if np.isnan(row["coverage_low"])
+            else f" ({100 * row['coverage_low']:.1f} to {100 * row['coverage_high']:.1f})"
+        )
+        + f" on {row['regime']} (n = {row['n']})"
+        for row in table[table["model"].isin([APP, ANCHOR])].to_dict(orient="records")
+    ]
+    own = [one.obs["abstain"] for (name, _), one in board.predictions.items() if name == APP]
+    held = (
+        f"90 % intervals hold: {', '.join(said)}."
+        if said
+        else "No regime has enough left-out conditions for intervals."
+    )
+    return f"{held} Of {sum(map(len, own))} predictions of {APP} {sum(one.sum() for one in own)} abstain."
+
+
 def markdown(table: pd.DataFrame) -> str:
     lines = [table.columns, ["---"] * table.shape[1], *table.astype(str).to_numpy()]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -212,10 +234,11 @@ def run(case: Case) -> tuple[Any, str]:
 
 
 def section(case: Case, board: Any, priors: str) -> str:
-    """Verdict first, then the leaderboard."""
+    """Verdict first, then the leaderboard and whether intervals hold."""
     verdict = board.verdict().replace("\n", "\n\n")
     parts = [f"## {case.question}", *([case.note] if case.note else []), priors, verdict]
     parts.append(markdown(leaderboard(board.summary())))
+    parts.append(intervals_in_words(board))
     return "\n\n".join([*parts, f"All metrics: [`{case.name}.csv`]({case.name}.csv)."])
 
 
@@ -266,6 +289,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             console.rule(case.question)
             start = time.perf_counter()
             board, priors = run(case)
+            board.save(ROOT / "results" / "real" / case.name, overwrite=True)
+            board.to_html(ROOT / "results" / "real" / case.name / "report.html")
             outcomes.append(Outcome.of(case.question, board))
             parts.append(section(case, board, priors))
             console.print(board.verdict())

@@ -178,6 +178,14 @@ def test_a_gene_known_nowhere_has_none(shrunk):
     assert np.isnan(pred.layers["upper"][:2]).all() and np.isfinite(pred.layers["upper"][2:]).all()
 
 
+def test_without_priors_a_gene_known_nowhere_is_like_any_other(drawn, fit):
+    model = fit(baselines.AdditiveShrunk, drawn[0])
+    pred = model.predict(["TP53", "G30"], intervals=True)
+    assert pred.obs["status"].tolist() == ["unknown_gene", "ok"] and pred.obs["abstain"].all()
+    np.testing.assert_array_equal(pred.layers["upper"][0], pred.layers["upper"][1])
+    assert np.isfinite(pred.layers["upper"]).all()
+
+
 def test_half_widths_at_the_own_size_and_level_are_the_own(shrunk):
     pred = shrunk.predict(intervals=True)
     own = pred.obs["interval_cells"].to_numpy()
@@ -218,7 +226,7 @@ def test_a_saved_baseline_gives_the_same(shrunk, tmp_path):
 def test_plain_values_give_the_same(shrunk):
     fitted = Intervals.from_plain(json.loads(json.dumps(shrunk._intervals.to_plain())))
     pred = shrunk.predict()
-    fitted.write(pred)
+    fitted.write(pred, has_priors=True)
     assert_same(pred, shrunk.predict(intervals=True))
     assert fitted.table.equals(shrunk._intervals.table)
 

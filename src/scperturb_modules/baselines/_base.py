@@ -187,7 +187,7 @@ class Baseline(ABC):
             settings=self.settings,
         )
         if intervals:
-            self._intervals.write(prediction)
+            self._intervals.write(prediction, has_priors=bool(self.priors))
         return prediction
 
     @property

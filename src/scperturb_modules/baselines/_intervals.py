@@ -100,8 +100,10 @@ class Intervals:
         usable = {regime: one for regime, one in fitted.items() if one is not None}
         return cls(usable, variance, float(np.median(n_cells)))
 
-    def write(self, prediction: AnnData) -> None:
+    def write(self, prediction: AnnData, *, has_priors: bool) -> None:
         """Fill ``layers["lower"]`` and ``["upper"]``, ``obs["interval"]`` and ``["error_bound"]`` of a Prediction.
+
+        With priors a gene that is known nowhere has none: left-out genes were known. Without any all genes are alike.
 
         ``obs["interval_cells"]``, ``var["cell_variance"]`` and, in ``uns["scperturb_modules"]["prediction"]``,
         ``intervals`` and ``level`` hold what :func:`interval_half_widths` needs for another number of cells or level.
@@ -114,9 +116,9 @@ class Intervals:
         bound = np.full(prediction.n_obs, np.nan)
         said = np.full(prediction.n_obs, NO_INTERVAL, dtype=object)
         seen = prediction.obs[keys.SEEN].astype(str).to_numpy()
-        known = prediction.obs[keys.STATUS].astype(str).to_numpy() != UNKNOWN_GENE
+        is_like_left_out = (prediction.obs[keys.STATUS].astype(str).to_numpy() != UNKNOWN_GENE) | (not has_priors)
         for regime, one in self.regimes.items():
-            rows = np.flatnonzero((seen == regime) & known)
+            rows = np.flatnonzero((seen == regime) & is_like_left_out)
             half[rows] = one.half_width(change[rows], noise, thirds)
             bound[rows] = one.error_bound(change[rows], noise, top)
             said[rows] = FIRM if one.n >= FIRM_CONDITIONS else COARSE

@@ -119,7 +119,7 @@ class AnsweringModel(ABC):
             gate=gate,
         )
         if gate and self.intervals is not None:
-            self.intervals.write(prediction)
+            self.intervals.write(prediction, has_priors=bool(self.sources))
         if store and self._side.home is not None:
             store_prediction(self._side.home, self.key, prediction)
         return prediction

@@ -19,7 +19,6 @@ from scperturb_modules.metrics._conformal import (
     LEVEL,
     LEVELS,
     Conformal,
-    ErrorScale,
     expression_thirds,
 )
 
@@ -136,9 +135,9 @@ class Intervals:
         for all genes and conditions alike.
         """
         rows = [
-            (regime, one.n, level, *factors, constant)
+            (regime, one.n, level, *np.broadcast_to(factors, len(THIRDS)).tolist(), constant)
             for regime, one in self.regimes.items()
-            for level, factors, constant in zip(LEVELS, one.factors.tolist(), one.constant.tolist(), strict=True)
+            for level, factors, constant in zip(LEVELS, one.factors, one.constant.tolist(), strict=True)
         ]
         return pd.DataFrame(rows, columns=TABLE_COLUMNS)
 
@@ -147,25 +146,13 @@ class Intervals:
         return {
             "cell_variance": self.cell_variance.tolist(),
             "n_cells": self.n_cells,
-            "regimes": {
-                regime: {
-                    "gene": one.scale.gene.tolist(), "on_effect": one.scale.on_effect, "factors": one.factors.tolist(),
-                    "constant": one.constant.tolist(), "bound": one.bound, "n": one.n,
-                }
-                for regime, one in self.regimes.items()
-            },
-        }  # fmt: skip
+            "regimes": {regime: one.to_plain() for regime, one in self.regimes.items()},
+        }
 
     @classmethod
     def from_plain(cls, stored: Mapping[str, Any]) -> Intervals:
         """Undo :meth:`to_plain`."""
-        regimes = {
-            regime: Conformal(
-                ErrorScale(np.array(one["gene"]), one["on_effect"]),
-                np.array(one["factors"]), np.array(one["constant"]), one["bound"], one["n"],
-            )
-            for regime, one in stored["regimes"].items()
-        }  # fmt: skip
+        regimes = {regime: Conformal.from_plain(one) for regime, one in stored["regimes"].items()}
         return cls(regimes, np.array(stored["cell_variance"]), stored["n_cells"])
 
 

@@ -8,7 +8,9 @@ for the cells that the mean is taken over.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,8 +117,7 @@ class Conformal:
     scale
         Expected errors.
     factors
-        (L, 3) for each of :data:`LEVELS` and each third of the genes by expression: what the expected error is
-        multiplied by.
+        (L, B) for each of :data:`LEVELS` and each group of genes: what the expected error is multiplied by.
     constant
         (L,) half width of intervals that are equally wide everywhere: what the scale is compared with.
     bound
@@ -133,7 +134,15 @@ class Conformal:
 
     @classmethod
     def fit(
-        cls, error: Array, prediction: Array, noise: Array, condition: Index, thirds: Index, top: Index
+        cls,
+        error: Array,
+        prediction: Array,
+        noise: Array,
+        condition: Index,
+        groups: Index,
+        top: Index,
+        *,
+        guarantee: bool = False,
     ) -> Conformal | None:
         """Calibrate on left-out conditions.
 
@@ -144,10 +153,13 @@ class Conformal:
             adds.
         condition
             (n,) number of the condition; one that was left out in several ways counts once.
-        thirds
-            (G,) 0, 1 or 2: third of the gene by expression (:func:`expression_thirds`).
+        groups
+            (G,) 0, 1, ...: genes of one group share a factor (:func:`expression_thirds`).
         top
             Columns of the top genes.
+        guarantee
+            False aims at the level. True counts the new condition as one more, missed, so that coverage is at least
+            the level on average over draws of the conditions: for groups of one column and few conditions.
 
         Returns
         -------
@@ -156,9 +168,10 @@ class Conformal:
 
         Notes
         -----
-        The factor of a level is the smallest one at which the share of genes outside of the interval, averaged over
-        conditions, is at most 1 - level. Each condition's errors are divided by a scale that was fitted without its
-        fifth of the conditions. The bound is the ``ceil((n + 1) level)``-th smallest of the L2 errors over expected.
+        The factor of a level and group is the smallest one at which the share of its genes outside of the interval,
+        averaged over conditions, is at most 1 - level. Each condition's errors are divided by a scale that was fitted
+        without its fifth of the conditions. The bound is the ``ceil((n + 1) level)``-th smallest of the L2 errors over
+        expected.
         """
         found, number, times = np.unique(condition, return_inverse=True, return_counts=True)
         if len(found) < MIN_CONDITIONS:
@@ -172,12 +185,12 @@ class Conformal:
             expected[own] = scale.of(prediction[own], noise[own])
         size = np.abs(error)
         relative = np.maximum(size / expected, LEAST_FACTOR)
+        levels = np.array(LEVELS)
+        if guarantee:
+            levels = np.minimum(levels * (len(found) + 1) / len(found), 1.0)
         factors = np.stack(
-            [quantiles(relative[:, thirds == third], weight) for third in range(N_THIRDS) if (thirds == third).any()],
-            axis=1,
+            [quantiles(relative[:, groups == group], weight, levels) for group in range(int(groups.max()) + 1)], axis=1
         )
-        if factors.shape[1] < N_THIRDS:
-            factors = np.repeat(factors[:, :1], N_THIRDS, axis=1)
         whole = np.sqrt((error[:, top] ** 2).sum(axis=1) / (expected[:, top] ** 2).sum(axis=1))
         # the ways in which a condition was left out are one error
         worst = np.sort(np.bincount(number, weight * whole))
@@ -185,14 +198,27 @@ class Conformal:
         return cls(
             ErrorScale.fit(error, prediction, noise, weight),
             factors,
-            quantiles(size, weight),
+            quantiles(size, weight, np.array(LEVELS)),
             float(worst[rank]),
             len(found),
         )
 
-    def half_width(self, prediction: Array, noise: Array, thirds: Index, level: float = LEVEL) -> Array:
+    def to_plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "gene": self.scale.gene.tolist(), "on_effect": self.scale.on_effect, "factors": self.factors.tolist(),
+            "constant": self.constant.tolist(), "bound": self.bound, "n": self.n,
+        }  # fmt: skip
+
+    @classmethod
+    def from_plain(cls, stored: Mapping[str, Any]) -> Conformal:
+        """Undo :meth:`to_plain`."""
+        scale = ErrorScale(np.array(stored["gene"]), stored["on_effect"])
+        return cls(scale, np.array(stored["factors"]), np.array(stored["constant"]), stored["bound"], stored["n"])
+
+    def half_width(self, prediction: Array, noise: Array, groups: Index, level: float = LEVEL) -> Array:
         """(P, G) half width of the intervals of predicted changes (P, G) that are measured with ``noise``."""
-        return self.factors[LEVELS.index(level)][thirds] * self.scale.of(prediction, noise)
+        return self.factors[LEVELS.index(level)][groups] * self.scale.of(prediction, noise)
 
     def error_bound(self, prediction: Array, noise: Array, top: Index) -> Array:
         """(P,) bound on the L2 error over the top genes."""
@@ -200,8 +226,8 @@ class Conformal:
         return self.bound * np.sqrt((expected**2).sum(axis=1))
 
 
-def quantiles(values: Array, weight: Array) -> Array:
-    """(L,) for each of :data:`LEVELS` the smallest value that at least so much of the weight does not exceed.
+def quantiles(values: Array, weight: Array, levels: Array) -> Array:
+    """(L,) for each level the smallest value that at least so much of the weight does not exceed.
 
     Parameters
     ----------
@@ -209,15 +235,17 @@ def quantiles(values: Array, weight: Array) -> Array:
         (n, G) not negative.
     weight
         (n,) of the rows; all columns count the same.
+    levels
+        (L,) from 0 to 1.
 
     Examples
     --------
-    >>> quantiles(np.arange(1.0, 11.0)[:, None], np.ones(10)).tolist()
-    [5.0, 6.0, 7.0, 8.0, 9.0, 10.0]
+    >>> quantiles(np.arange(1.0, 11.0)[:, None], np.ones(10), np.array([0.5, 0.9])).tolist()
+    [5.0, 9.0]
     """
     order = np.argsort(values, axis=None, kind="stable")
     cumulated = np.cumsum(np.repeat(weight, values.shape[1])[order])
-    place = np.searchsorted(cumulated, np.array(LEVELS) * cumulated[-1] * (1 - 1e-12))
+    place = np.searchsorted(cumulated, levels * cumulated[-1] * (1 - 1e-12))
     return values.ravel()[order][place]
 
 

@@ -41,12 +41,12 @@ class ExplainingModel(GeneratingModel):
     program_intervals: ProgramIntervals
 
     def _after_left_out(self, judged: Sequence[Judged]) -> None:
-        self.program_intervals = ProgramIntervals(np.zeros(0), {})
+        self.program_intervals = ProgramIntervals.none()
         if self.settings.mean_of == "programs":
             super()._after_left_out(judged)
-            self.program_intervals = ProgramIntervals.fit(
-                judged, lambda regime: self._gate_of(regime).factor, self.programs.project
-            )
+            noise = np.square(self.programs.standard_error(np.sqrt(np.nan_to_num(self.data.se2, posinf=0.0))))
+            left_out = (self._as_predicted(one) for one in judged)
+            self.program_intervals = ProgramIntervals.fit(left_out, noise, self.programs.project)
 
     # -- programs ----------------------------------------------------------------------------------------------------
 
@@ -174,9 +174,7 @@ class ExplainingModel(GeneratingModel):
         prediction = self.predict(conditions, store=False)
         names = [str(name) for name in prediction.obs_names]
         change = self.programs.project(np.asarray(prediction.layers[keys.DELTA], dtype=np.float64))
-        width = np.stack(
-            [self._half_width(name, seen) for name, seen in zip(names, prediction.obs[keys.SEEN], strict=True)]
-        )
+        width = np.stack([self._half_width(*one) for one in zip(names, prediction.obs[keys.SEEN], change, strict=True)])
         table = pd.DataFrame(
             {
                 "condition": np.repeat(names, change.shape[1]),
@@ -313,13 +311,12 @@ class ExplainingModel(GeneratingModel):
             block = reader.read(rows[start : start + BLOCK])
             yield block if order is None else block[:, order]
 
-    def _half_width(self, name: str, seen: str) -> NDArray[np.float64]:
+    def _half_width(self, name: str, seen: str, change: NDArray[np.float64]) -> NDArray[np.float64]:
         row: Row = parse_row_name(name)
         if seen == MEASURED and self.returns_measured:
             return 1.645 * self.programs.standard_error(np.sqrt(self.data.se2[self.data.index[row]]))
-        found = self.program_intervals.half_width(seen)
-        is_unknown = bool(self._unknown_rows([row])[0])
-        return found if found.size and not is_unknown else np.full(len(self.programs.names), np.nan)
+        is_unknown = bool(self.sources) and bool(self._unknown_rows([row])[0])
+        return np.full(len(change), np.nan) if is_unknown else self.program_intervals.half_width(seen, change)
 
     def _observed_changes(self, names: Sequence[str]) -> NDArray[np.float64]:
         """(P, K), NaN for conditions without cells."""

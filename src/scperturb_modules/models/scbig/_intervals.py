@@ -9,71 +9,70 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scperturb_modules.models._left_out import Judged
+from scperturb_modules.baselines._intervals import LeftOut
+from scperturb_modules.metrics._conformal import Conformal
 
 Array = NDArray[np.float64]
-
-LEVEL = 0.9
-"""Of the intervals."""
-
-LEAST_CONDITIONS = 10
-"""A regime with fewer left-out conditions has no interval."""
 
 
 @dataclass(frozen=True)
 class ProgramIntervals:
-    """Half widths of intervals of program changes.
+    """90 % intervals of program changes, by regime; made like those of genes, with programs in their place.
 
-    Parameters
+    Attributes
     ----------
-    scale
-        (K,) root mean square error of each program's change over the left-out conditions.
-    factor
-        Regime to what the scale is multiplied by.
-
-    Notes
-    -----
-    Split-conformal over left-out conditions with errors in units of each program's own; all programs of a regime share
-    one quantile. Left-out conditions carry the noise of their measurement, so that an interval is one of what would be
-    measured.
+    regimes
+        Regime to what makes its intervals; a regime with fewer than ten left-out conditions has none.
+    noise
+        (K,) squared standard error of a program's change in the median training condition.
     """
 
-    scale: Array
-    factor: Mapping[str, float]
+    regimes: Mapping[str, Conformal]
+    noise: Array
 
     @classmethod
-    def fit(
-        cls, left_out: Iterable[Judged], factor_of: Callable[[str], float], project: Callable[[Array], Array]
-    ) -> ProgramIntervals:
-        """From left-out rows, the gate of each regime, and the map from changes (G,) to programs (K,)."""
-        errors: dict[str, list[Array]] = {}
-        for one in left_out:
-            error = project(one.difference - factor_of(one.regime) * one.residual)
-            errors.setdefault(one.regime, []).append(error)
-        if not errors:
-            return cls(np.zeros(0), {})
-        scale = np.sqrt(np.mean(np.square(np.concatenate([np.stack(one) for one in errors.values()])), axis=0))
-        scale = np.maximum(scale, 1e-12)
-        return cls(scale, {regime: _quantile(np.abs(np.stack(one)) / scale) for regime, one in errors.items()})
+    def fit(cls, left_out: Iterable[LeftOut], noise: Array, project: Callable[[Array], Array]) -> ProgramIntervals:
+        """Calibrate on left-out conditions.
 
-    def half_width(self, regime: str) -> Array:
-        """(K,); NaN where the regime has no interval."""
-        return self.factor.get(regime, np.nan) * self.scale
+        Parameters
+        ----------
+        left_out
+            Left-out conditions of all regimes, their changes and errors over genes.
+        noise
+            (P, K) squared standard error of the measured change of each training condition.
+        project
+            From changes (G,) to programs (K,).
+        """
+        by_regime: dict[str, list[tuple[int, Array, Array]]] = {}
+        for one in left_out:
+            found = (one.row, project(one.prediction), project(one.error))
+            by_regime.setdefault(one.regime, []).append(found)
+        each = np.arange(noise.shape[1], dtype=np.intp)  # programs differ more than genes do: a factor for each
+        fitted = {}
+        for regime, rows in sorted(by_regime.items()):
+            condition = np.array([row for row, _, _ in rows], dtype=np.intp)
+            prediction, error = (np.stack([row[part] for row in rows]) for part in (1, 2))
+            fitted[regime] = Conformal.fit(error, prediction, noise[condition], condition, each, each, guarantee=True)
+        usable = {regime: one for regime, one in fitted.items() if one is not None}
+        return cls(usable, np.median(noise, axis=0))
+
+    @classmethod
+    def none(cls) -> ProgramIntervals:
+        """Of a model that left nothing out."""
+        return cls({}, np.zeros(0))
+
+    def half_width(self, regime: str, change: Array) -> Array:
+        """(K,) of a predicted change (K,); NaN where the regime has no interval."""
+        if regime not in self.regimes:
+            return np.full(len(change), np.nan)
+        return self.regimes[regime].half_width(change[None], self.noise, np.arange(len(change)))[0]
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON."""
-        return {"scale": self.scale.tolist(), "factor": {k: v for k, v in self.factor.items() if np.isfinite(v)}}
+        return {"noise": self.noise.tolist(), "regimes": {name: one.to_plain() for name, one in self.regimes.items()}}
 
     @classmethod
     def from_plain(cls, stored: Mapping[str, Any]) -> ProgramIntervals:
         """Undo :meth:`to_plain`."""
-        return cls(np.array(stored["scale"], dtype=np.float64), dict(stored["factor"]))
-
-
-def _quantile(relative: Array) -> float:
-    """Of errors (n, K): the quantile over conditions, with the correction for n, averaged over programs."""
-    n = len(relative)
-    if n < LEAST_CONDITIONS:
-        return float("nan")
-    rank = min(int(np.ceil((n + 1) * LEVEL)), n) - 1
-    return float(np.sort(relative, axis=0)[rank].mean())
+        regimes = {regime: Conformal.from_plain(one) for regime, one in stored["regimes"].items()}
+        return cls(regimes, np.array(stored["noise"], dtype=np.float64))

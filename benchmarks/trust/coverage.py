@@ -42,7 +42,7 @@ MODELS = {
     "BioDSNN": partial(spm.BioDSNN, use_vae=False, modulation_rank=0),
 }
 """What models learn of cells does not move predicted means: left out to save time."""
-SIMULATED = "simulated"
+SIMULATED, ALL = "simulated", "all real"
 NUMBERS = ["coverage", "width", "score", "constant_score", "inside_bound"]
 
 
@@ -134,8 +134,10 @@ def pooled(rows: pd.DataFrame) -> pd.DataFrame:
     for model, block in chosen[chosen["screen"] != SIMULATED].groupby("model", sort=True):
         # every screen counts the same, whatever the number of its conditions
         means = block.groupby(["screen", "regime"])[NUMBERS].mean().groupby("screen").mean().mean()
-        lines.append(("all real", "", model, len(block), means["coverage"], np.nan, np.nan, *means[NUMBERS[1:]]))
-    return pd.DataFrame(lines, columns=["screen", "regime", "model", "n", "coverage", "low", "high", *NUMBERS[1:]])
+        lines.append((ALL, "", model, len(block), means["coverage"], np.nan, np.nan, *means[NUMBERS[1:]]))
+    table = pd.DataFrame(lines, columns=["screen", "regime", "model", "n", "coverage", "low", "high", *NUMBERS[1:]])
+    rank = table["screen"].map({SIMULATED: 0, ALL: 1}).fillna(2)
+    return table.assign(rank=rank).sort_values("rank", kind="stable").drop(columns="rank").reset_index(drop=True)
 
 
 def _measured(block: pd.DataFrame, unit: pd.Series) -> list[float]:
@@ -164,7 +166,7 @@ def page(table: pd.DataFrame) -> str:
 def markdown(table: pd.DataFrame) -> str:
     """Shares in percent."""
     lines = [
-        "| screen | regime | predictor | conditions | coverage % | width | score | constant width | bound % |",
+        "| screen | regime | predictor | conditions | coverage % | width | score | score, one width for all | bound % |",
         "| " + "--- | " * 9,
     ]
     for row in table.to_dict(orient="records"):

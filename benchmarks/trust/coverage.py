@@ -166,7 +166,7 @@ def page(table: pd.DataFrame) -> str:
 def markdown(table: pd.DataFrame) -> str:
     """Shares in percent."""
     lines = [
-        "| screen | regime | predictor | conditions | coverage % | width | score | score, one width for all | bound % |",
+        "| screen | regime | predictor | n | coverage % | width | score | score, one width for all | bound % |",
         "| " + "--- | " * 9,
     ]
     for row in table.to_dict(orient="records"):

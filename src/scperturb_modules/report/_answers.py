@@ -18,7 +18,8 @@ from scperturb_modules.report._words import regime_text, split_text
 
 USE_MODEL = "Use {model}: its error is {gain} lower than that of {baseline}, the baseline hardest to beat{care}."
 AS_GOOD = " {other}, a baseline that it need not beat here, gains {gain} as well and is simpler."
-USE_BASELINE = "Nothing beats the baselines. Use {baseline}: it is simple. The best model, {model}, gains {gain}."
+USE_BASELINE = "Nothing beats the baselines. Use {baseline}: it is simple. The best model, {model}, gains {gain}{care}."
+SEVERAL = ", which the best of several models may do by chance"
 ONLY_BASELINES = "Only baselines were compared. Use {baseline}: no other was shown to be better."
 CANNOT = "These data cannot rank models here: {why}. {baseline} is a safe default, not a winner."
 FEW = "there are {n} test conditions, and at least {least} are needed"
@@ -122,7 +123,9 @@ def _choice(source: Source, rows: pd.DataFrame, split: str, regime: str) -> tupl
     if rows["is_baseline"].astype(bool).all():
         return bar, "no better", ONLY_BASELINES.format(baseline=bar)
     best = pool.sort_values(["error_", "model"], kind="stable").iloc[0]
-    return bar, str(best["word"]), USE_BASELINE.format(baseline=bar, model=best["model"], gain=_gain(best))
+    care = SEVERAL if best["gain_low"] > 0 and best["word"] == "no better" else ""
+    text = USE_BASELINE.format(baseline=bar, model=best["model"], gain=_gain(best), care=care)
+    return bar, str(best["word"]), text
 
 
 def _gain(row: pd.Series) -> str:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import scperturb_modules as spm
-from scperturb_modules.tl._interaction_agreement import interaction_agreement
-from scperturb_modules.tl._interaction_calls import interaction_genes
-from scperturb_modules.tl._interaction_scores import SCORES
-from scperturb_modules.tl._interactions import genetic_interactions
+from scperturb_modules.tl.interactions._agreement import interaction_agreement
+from scperturb_modules.tl.interactions._calls import interaction_genes
+from scperturb_modules.tl.interactions._interactions import genetic_interactions
+from scperturb_modules.tl.interactions._scores import SCORES
 
 
 @pytest.fixture(scope="module")

@@ -123,8 +123,8 @@ def _choice(source: Source, rows: pd.DataFrame, split: str, regime: str) -> tupl
     if rows["is_baseline"].astype(bool).all():
         return bar, "no better", ONLY_BASELINES.format(baseline=bar)
     best = pool.sort_values(["error_", "model"], kind="stable").iloc[0]
-    care = SEVERAL if best["gain_low"] > 0 and best["word"] == "no better" else ""
-    text = USE_BASELINE.format(baseline=bar, model=best["model"], gain=_gain(best), care=care)
+    chance = SEVERAL if best["gain_low"] > 0 and best["word"] == "no better" else ""
+    text = USE_BASELINE.format(baseline=bar, model=best["model"], gain=_gain(best), care=chance)
     return bar, str(best["word"]), text
 
 

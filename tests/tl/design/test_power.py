@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scperturb_modules._errors import DataError
-from scperturb_modules.tl._power import cells_needed, power, smallest_l2
+from scperturb_modules.tl.design._power import cells_needed, power, smallest_l2
 
 N_CELLS, N_CONTROLS = 40, 160
 VARIANCE = np.linspace(0.1, 1.5, 30)

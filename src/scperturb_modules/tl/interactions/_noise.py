@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scperturb_modules import _keys as keys
 from scperturb_modules._conditions import row_name
 from scperturb_modules._errors import require_key
-from scperturb_modules.tl._interaction_pairs import Pairs, control_of, row_positions, values_of
+from scperturb_modules.tl.interactions._pairs import Pairs, control_of, row_positions, values_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

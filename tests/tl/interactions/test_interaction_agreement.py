@@ -10,9 +10,9 @@ from scipy import stats
 
 import scperturb_modules as spm
 from scperturb_modules._errors import DataError
-from scperturb_modules.tl._interaction_agreement import interaction_agreement
-from scperturb_modules.tl._interaction_scores import SCORES
-from scperturb_modules.tl._interactions import genetic_interactions
+from scperturb_modules.tl.interactions._agreement import interaction_agreement
+from scperturb_modules.tl.interactions._interactions import genetic_interactions
+from scperturb_modules.tl.interactions._scores import SCORES
 
 
 def made_up(n: int = 40, *, seed: int = 0) -> pd.DataFrame:

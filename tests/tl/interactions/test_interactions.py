@@ -10,9 +10,9 @@ from scipy import sparse
 
 import scperturb_modules as spm
 from scperturb_modules._errors import DataError, MissingKeyError
-from scperturb_modules.tl._interaction_classes import NORMAN, SETS, classify, is_firm, resolve_thresholds
-from scperturb_modules.tl._interaction_scores import SCORES
-from scperturb_modules.tl._interactions import genetic_interactions
+from scperturb_modules.tl.interactions._classes import NORMAN, SETS, classify, is_firm, resolve_thresholds
+from scperturb_modules.tl.interactions._interactions import genetic_interactions
+from scperturb_modules.tl.interactions._scores import SCORES
 
 FLAGS = ["is_neomorphic", "is_epistatic", "is_redundant", "is_synergistic", "is_suppressive"]
 SLOPES = {"A+B": (0.4, 0.4), "A+C": (1.0, 1.0), "B+C": (1.3, 0.9), "C+D": (1.2, 0.1)}

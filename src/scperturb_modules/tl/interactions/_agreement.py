@@ -12,7 +12,7 @@ from scipy import stats
 
 from scperturb_modules._errors import DataError, name_some
 from scperturb_modules.metrics._status import is_constant
-from scperturb_modules.tl._interaction_classes import (
+from scperturb_modules.tl.interactions._classes import (
     ADDITIVE,
     EPISTASIS,
     FLAGS,
@@ -21,7 +21,7 @@ from scperturb_modules.tl._interaction_classes import (
     SUPPRESSION,
     SYNERGY,
 )
-from scperturb_modules.tl._interaction_scores import SCORES
+from scperturb_modules.tl.interactions._scores import SCORES
 
 Array = NDArray[np.float64]
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from scperturb_modules import _keys as keys
 from scperturb_modules.metrics._local_fdr import fit_null, local_fdr
-from scperturb_modules.tl._interaction_classes import SUPPRESSION, SYNERGY
-from scperturb_modules.tl._interaction_genes import choose_genes
-from scperturb_modules.tl._interaction_noise import against_held_out
-from scperturb_modules.tl._interaction_pairs import Pairs, find_pairs
+from scperturb_modules.tl.interactions._classes import SUPPRESSION, SYNERGY
+from scperturb_modules.tl.interactions._genes import choose_genes
+from scperturb_modules.tl.interactions._noise import against_held_out
+from scperturb_modules.tl.interactions._pairs import Pairs, find_pairs
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -8,7 +8,7 @@ import pytest
 from anndata import AnnData
 
 import scperturb_modules as spm
-from scperturb_modules.tl._interaction_calls import interaction_genes
+from scperturb_modules.tl.interactions._calls import interaction_genes
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pandas as pd
 from scperturb_modules import _keys as keys
 from scperturb_modules._conditions import genes_of_row, parse_row_name, row_name
 from scperturb_modules.metrics import top_genes
-from scperturb_modules.tl._interaction_pairs import values_of
+from scperturb_modules.tl.interactions._pairs import values_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

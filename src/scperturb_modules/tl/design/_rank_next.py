@@ -10,10 +10,10 @@ import pandas as pd
 
 from scperturb_modules._errors import DataError, require_key
 from scperturb_modules._protocols import Predictor
-from scperturb_modules.tl._design_candidates import COST, Candidates, candidates_from
-from scperturb_modules.tl._design_pick import Array, Centres, Constraints, Fixed, Information, Worth, pick
-from scperturb_modules.tl._design_regression import ChangeRegression, singles_and_pairs
-from scperturb_modules.tl._design_view import Outlook, is_tested, outlook
+from scperturb_modules.tl.design._candidates import COST, Candidates, candidates_from
+from scperturb_modules.tl.design._pick import Array, Centres, Constraints, Fixed, Information, Worth, pick
+from scperturb_modules.tl.design._regression import ChangeRegression, singles_and_pairs
+from scperturb_modules.tl.design._view import Outlook, is_tested, outlook
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -118,7 +118,7 @@ def rank_next(
     Examples
     --------
     >>> import scperturb_modules as spm
-    >>> from scperturb_modules.tl._rank_next import rank_next
+    >>> from scperturb_modules.tl.design._rank_next import rank_next
     >>> adata = spm.datasets.simulate("tiny", seed=0)
     >>> spm.baselines.Additive.setup_anndata(adata)
     >>> model = spm.baselines.Additive(adata)

@@ -8,11 +8,11 @@ import pytest
 
 import scperturb_modules as spm
 from scperturb_modules._errors import DataError, MissingKeyError
-from scperturb_modules.tl import _backtest
-from scperturb_modules.tl._backtest import backtest
-from scperturb_modules.tl._design_summary import backtest_summary
-from scperturb_modules.tl._design_truth import measured_interactions
-from scperturb_modules.tl._rank_next import rank_next
+from scperturb_modules.tl.design import _backtest
+from scperturb_modules.tl.design._backtest import backtest
+from scperturb_modules.tl.design._rank_next import rank_next
+from scperturb_modules.tl.design._summary import backtest_summary
+from scperturb_modules.tl.design._truth import measured_interactions
 
 PLAN = {"n_start": 10, "n_test": 8, "batch": 7, "rounds": 4, "seeds": 2, "n_strong": 6}
 

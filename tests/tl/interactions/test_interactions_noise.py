@@ -9,10 +9,10 @@ from anndata import AnnData
 
 import scperturb_modules as spm
 from scperturb_modules._errors import DataError, MissingKeyError
-from scperturb_modules.tl._interaction_noise import noise_of
-from scperturb_modules.tl._interaction_pairs import find_pairs
-from scperturb_modules.tl._interaction_scores import SCORES
-from scperturb_modules.tl._interactions import genetic_interactions
+from scperturb_modules.tl.interactions._interactions import genetic_interactions
+from scperturb_modules.tl.interactions._noise import noise_of
+from scperturb_modules.tl.interactions._pairs import find_pairs
+from scperturb_modules.tl.interactions._scores import SCORES
 
 SLOPES = ["c1", "c2", "magnitude"]
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from scperturb_modules import _keys as keys
 from scperturb_modules._errors import DataError
 from scperturb_modules.pp._affected import welch
-from scperturb_modules.tl._interaction_bootstrap import cells_of, score_intervals
-from scperturb_modules.tl._interaction_classes import Thresholds, classify, is_firm, resolve_thresholds
-from scperturb_modules.tl._interaction_genes import choose_genes
-from scperturb_modules.tl._interaction_noise import Noise, noise_of, noisy_scores, unmeasured
-from scperturb_modules.tl._interaction_pairs import Pairs, find_pairs, values_of
-from scperturb_modules.tl._interaction_scores import SCORES, Array, as_table, interaction_scores
+from scperturb_modules.tl.interactions._bootstrap import cells_of, score_intervals
+from scperturb_modules.tl.interactions._classes import Thresholds, classify, is_firm, resolve_thresholds
+from scperturb_modules.tl.interactions._genes import choose_genes
+from scperturb_modules.tl.interactions._noise import Noise, noise_of, noisy_scores, unmeasured
+from scperturb_modules.tl.interactions._pairs import Pairs, find_pairs, values_of
+from scperturb_modules.tl.interactions._scores import SCORES, Array, as_table, interaction_scores
 
 if TYPE_CHECKING:
     from anndata import AnnData

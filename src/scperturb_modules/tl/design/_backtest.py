@@ -16,9 +16,9 @@ from scperturb_modules._errors import DataError, name_some
 from scperturb_modules._protocols import Predictor
 from scperturb_modules.pp import pseudobulk
 from scperturb_modules.tl._contenders import Build, Contender, contenders_from
-from scperturb_modules.tl._design_truth import genes_compared, measured_interactions
-from scperturb_modules.tl._interaction_pairs import values_of
-from scperturb_modules.tl._rank_next import OBJECTIVES, Objective, rank_next
+from scperturb_modules.tl.design._rank_next import OBJECTIVES, Objective, rank_next
+from scperturb_modules.tl.design._truth import genes_compared, measured_interactions
+from scperturb_modules.tl.interactions._pairs import values_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -105,7 +105,7 @@ def backtest(
     Examples
     --------
     >>> import scperturb_modules as spm
-    >>> from scperturb_modules.tl._backtest import backtest
+    >>> from scperturb_modules.tl.design._backtest import backtest
     >>> adata = spm.datasets.simulate("tiny", seed=0)
     >>> frame = backtest(
     ...     adata, spm.baselines.Additive, "interaction", n_start=1, batch=1, rounds=2, seeds=2, n_strong=2

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scperturb_modules import _keys as keys
 from scperturb_modules._errors import DataError
 from scperturb_modules.pp._contrast import Contrast, contrast
-from scperturb_modules.tl._interaction_pairs import Pairs, setup_of
-from scperturb_modules.tl._interaction_scores import BOUNDS
+from scperturb_modules.tl.interactions._pairs import Pairs, setup_of
+from scperturb_modules.tl.interactions._scores import BOUNDS
 
 if TYPE_CHECKING:
     from anndata import AnnData

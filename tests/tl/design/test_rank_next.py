@@ -10,9 +10,9 @@ from scipy.stats import spearmanr
 import scperturb_modules as spm
 from scperturb_modules import _keys as keys
 from scperturb_modules._errors import DataError, MissingKeyError
-from scperturb_modules.tl._design_pick import Centres, Constraints, Fixed, Information, pick
-from scperturb_modules.tl._design_regression import COMMON, OWN, ChangeRegression, singles_and_pairs
-from scperturb_modules.tl._rank_next import OBJECTIVES, rank_next
+from scperturb_modules.tl.design._pick import Centres, Constraints, Fixed, Information, pick
+from scperturb_modules.tl.design._rank_next import OBJECTIVES, rank_next
+from scperturb_modules.tl.design._regression import COMMON, OWN, ChangeRegression, singles_and_pairs
 
 COLUMNS = ["rank", "condition", "score", "reason", "effect", "interaction", "uncertainty", "nearest", "batch"]
 

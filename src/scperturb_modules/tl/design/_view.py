@@ -12,9 +12,9 @@ from scperturb_modules import _keys as keys
 from scperturb_modules._conditions import row_name
 from scperturb_modules._errors import DataError
 from scperturb_modules._protocols import Predictor
-from scperturb_modules.tl._design_candidates import Candidates
-from scperturb_modules.tl._design_regression import Array, ChangeRegression, Index
-from scperturb_modules.tl._interaction_pairs import values_of
+from scperturb_modules.tl.design._candidates import Candidates
+from scperturb_modules.tl.design._regression import Array, ChangeRegression, Index
+from scperturb_modules.tl.interactions._pairs import values_of
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -1,0 +1,1 @@
+"""What to measure next, whether such a plan would have worked, and how many cells it takes."""

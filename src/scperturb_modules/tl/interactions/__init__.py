@@ -1,0 +1,1 @@
+"""Genetic interactions of pairs: scores, classes, calls per gene, agreement of two tables."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _RANDOM, _EFFECT = "random", "effect"
 _LABELS = {_RANDOM: "at random", _EFFECT: "by effect size"}
+_COLOURED = ("interaction", "information", "uncertainty", _EFFECT, "diverse")
 _NEEDED = ("method", "seed", "n_tested", "share_found", "n_true")
 
 
@@ -58,7 +59,7 @@ def budget_curve(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax = _style.axes_or_new(ax, width=5.4, height=4.2)
     names = [str(name) for name in dict.fromkeys(frame["method"])]
     ordered = sorted(names, key=[*(name for name in names if name != _RANDOM), _RANDOM].index)
-    handles = [_draw(ax, frame[frame["method"] == name], **_look(name, i)) for i, name in enumerate(ordered)]
+    handles = [_draw(ax, frame[frame["method"] == name], **_look(name)) for name in ordered]
     handles.append(_oracle(ax, frame))
     budget = float(frame["n_tested"].max())
     ax.axvline(budget / 2, color=_style.FAINT_COLOR, lw=0.8, ls=":", zorder=0)
@@ -75,8 +76,10 @@ def budget_curve(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _look(name: str, number: int) -> dict[str, Any]:
-    color = _style.BASELINE_COLOR if name == _RANDOM else _style.PALETTE[number % len(_style.PALETTE)]
+def _look(name: str) -> dict[str, Any]:
+    """The same colour in every picture, so that two of them can be compared."""
+    place = _COLOURED.index(name) if name in _COLOURED else len(_COLOURED)
+    color = _style.BASELINE_COLOR if name == _RANDOM else _style.PALETTE[place]
     return {"color": color, "label": _LABELS.get(name, name)}
 
 

@@ -54,6 +54,9 @@ def test_what_is_saved_can_be_read(board, tmp_path):
     assert set(back.predictions) == set(board.predictions) and set(back.truths) == set(board.truths)
     for key, prediction in back.predictions.items():
         np.testing.assert_array_equal(prediction.layers["delta"], board.predictions[key].layers["delta"])
+    (tmp_path / "margins.csv").unlink()
+    with pytest.raises(FileNotFoundError, match="holds no margins.csv: an older version"):
+        spm.tl.Benchmark.read(tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no results.csv"):
         spm.tl.Benchmark.read(tmp_path / "truth")
 

@@ -5,26 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from scperturb_modules import __version__
 from scperturb_modules import _keys as keys
-from scperturb_modules._errors import DataError, name_some
-from scperturb_modules.metrics import METRICS, PRIMARY, Metric
+from scperturb_modules.metrics import METRICS, PRIMARY
 from scperturb_modules.metrics._status import MIN_CELLS
 from scperturb_modules.priors import named_priors
 from scperturb_modules.tl._board import Benchmark
-from scperturb_modules.tl._ceilings import REFERENCES, ceilings, with_ceilings
-from scperturb_modules.tl._contenders import Contender, Predictors, Run, contenders_from, run
-from scperturb_modules.tl._coverage import CALIBRATION_COLUMNS, interval_rows
-from scperturb_modules.tl._evaluate import choose_metrics, score
-from scperturb_modules.tl._folds import Fold, FoldPlan, make_fold, plan_folds
-from scperturb_modules.tl._frame import as_results, join_results
-from scperturb_modules.tl._margins import margins
+from scperturb_modules.tl._contenders import Predictors, contenders_from
+from scperturb_modules.tl._evaluate import choose_metrics
+from scperturb_modules.tl._folds import FoldPlan, plan_folds
+from scperturb_modules.tl._frame import join_results
+from scperturb_modules.tl._one_fold import FoldResult, Rules, run_fold, stacked
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -34,37 +28,7 @@ Progress = Callable[[int, int, str], None]
 
 ERROR_COLUMNS = ["predictor", "split", "model_seed", "message", "traceback"]
 SKIPPED_COLUMNS = ["predictor", "split", "reason"]
-SPLIT = ["split_kind", "split_seed", "fold"]
 TIMING_COLUMNS = ["predictor", "split", "model_seed", "fit_seconds", "predict_seconds"]
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How every split is scored."""
-
-    contenders: tuple[Contender, ...]
-    metrics: tuple[Metric, ...]
-    priors: Any
-    seed: int
-    n_seeds: int
-    min_cells: int
-    intervals: bool
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """What one split gave; the tables are lists of rows."""
-
-    label: str
-    frame: pd.DataFrame
-    replicates: pd.DataFrame
-    margins: pd.DataFrame
-    calibration: pd.DataFrame
-    truth: AnnData
-    predictions: dict[str, AnnData]
-    errors: list[tuple[Any, ...]]
-    skipped: list[tuple[Any, ...]]
-    timings: list[tuple[Any, ...]]
 
 
 def benchmark(
@@ -203,115 +167,6 @@ def _all_folds(
     return workers(delayed(run_fold)(adata, setup, plan, rules) for plan in plans)
 
 
-def run_fold(adata: AnnData, setup: keys.ScreenKeys, plan: FoldPlan, rules: Rules) -> FoldResult:
-    """Make one split and score every predictor on it."""
-    # the last bits of a matrix product depend on the number of threads, and with them ties; besides, torch's threads
-    # wait for each other most of the time where the machine is busy
-    with threadpool_limits(limits=1):
-        fold = make_fold(adata, setup, plan, rules.priors)
-        return _score_fold(fold, rules)
-
-
-def _score_fold(fold: Fold, rules: Rules) -> FoldResult:
-    empty = pd.DataFrame()
-    result = FoldResult(fold.label, empty, empty, empty, empty, fold.truth, {}, [], [], [])
-    tables = []
-    said = {}
-    for contender in rules.contenders:
-        reason = contender.why_not(fold.training, rules.priors, fold.against.names)
-        if reason is not None:
-            result.skipped.append((contender.name, fold.label, reason))
-            continue
-        for seed in range(rules.seed, rules.seed + (1 if contender.deterministic else rules.n_seeds)):
-            done = _run(contender, fold, rules, seed)
-            _note(result, contender.name, seed, done)
-            said[contender.name, seed] = done.answer.difference
-            table = score(fold.against, done.answer, rules.metrics, min_cells=rules.min_cells)
-            tables.append(table.assign(**_contender_facts(contender, rules, seed, done)))
-    references = {
-        name: _run(Contender(name, build), fold, replace(rules, intervals=False), rules.seed).answer
-        for name, build in REFERENCES.items()
-    }
-    found = ceilings(
-        fold.screen, fold.setup, fold.against, references, rules.metrics, min_cells=rules.min_cells, seed=rules.seed
-    )
-    if not tables:
-        reasons = sorted({f"{name} ({reason})" for name, _, reason in result.skipped})
-        raise DataError(
-            f"No predictor applies to {fold.label}: {name_some(reasons)}. Pass others, or spm.baselines.ALL."
-        )
-    frame = pd.concat(tables, ignore_index=True)
-    return FoldResult(
-        fold.label,
-        as_results(with_ceilings(frame, fold.against, found), **_fold_facts(fold)),
-        _with_split(found.replicates, fold),
-        _with_split(margins(fold.screen, fold.setup, fold.against, said, min_cells=rules.min_cells), fold),
-        _with_split(_calibration(fold, result.predictions, rules), fold),
-        fold.truth,
-        result.predictions,
-        result.errors,
-        result.skipped,
-        result.timings,
-    )
-
-
-def _calibration(fold: Fold, predictions: Mapping[str, AnnData], rules: Rules) -> pd.DataFrame:
-    """How the intervals of every prediction did; of the first training seed."""
-    found = [
-        interval_rows(prediction, fold.against, model=name, min_cells=rules.min_cells)
-        for name, prediction in predictions.items()
-    ]
-    return _stacked(found or [pd.DataFrame(columns=CALIBRATION_COLUMNS)])
-
-
-def _with_split(table: pd.DataFrame, fold: Fold) -> pd.DataFrame:
-    named = table.assign(split_kind=fold.scheme, split_seed=fold.seed, fold=fold.fold)
-    return named[[*SPLIT, *table.columns]]
-
-
-def _run(contender: Contender, fold: Fold, rules: Rules, seed: int) -> Run:
-    return run(
-        contender,
-        training=fold.training,
-        cells=fold.training_cells,
-        screen=fold.setup,
-        against=fold.against,
-        priors=rules.priors,
-        seed=seed,
-        intervals=rules.intervals,
-    )
-
-
-def _note(result: FoldResult, name: str, seed: int, done: Run) -> None:
-    result.timings.append((name, result.label, seed, done.fit_seconds, done.predict_seconds))
-    if done.prediction is None:
-        result.errors.append((name, result.label, seed, done.message, done.traceback))
-    else:
-        result.predictions.setdefault(name, done.prediction)
-
-
-def _contender_facts(contender: Contender, rules: Rules, seed: int, done: Run) -> dict[str, Any]:
-    record = {} if done.prediction is None else done.prediction.uns.get(keys.ROOT, {}).get(keys.PREDICTION, {})
-    return {
-        "model": contender.name,
-        "model_version": str(record.get("package_version", "")),
-        "model_seed": seed,
-        "is_baseline": contender.is_baseline,
-        "uses_perturbation_prior": contender.uses_perturbation_prior(rules.priors),
-    }
-
-
-def _fold_facts(fold: Fold) -> dict[str, Any]:
-    return {
-        "split_kind": fold.scheme,
-        "split_version": fold.version,
-        "split_seed": fold.seed,
-        "fold": fold.fold,
-        "leak_status": fold.leak_status,
-        "package_version": __version__,
-    }
-
-
 def _join(results: Sequence[FoldResult], settings: Mapping[str, Any]) -> Benchmark:
     def rows(name: str, columns: list[str]) -> pd.DataFrame:
         return pd.DataFrame([row for result in results for row in getattr(result, name)], columns=columns)
@@ -325,16 +180,11 @@ def _join(results: Sequence[FoldResult], settings: Mapping[str, Any]) -> Benchma
         errors=rows("errors", ERROR_COLUMNS),
         skipped=rows("skipped", SKIPPED_COLUMNS),
         replicates=pd.concat([result.replicates for result in results], ignore_index=True),
-        margins=_stacked([result.margins for result in results]),
-        calibration=_stacked([result.calibration for result in results]),
+        margins=stacked([result.margins for result in results]),
+        calibration=stacked([result.calibration for result in results]),
         timings=rows("timings", TIMING_COLUMNS),
         settings=dict(settings),
     )
-
-
-def _stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The tables one below the other; an empty one would change the types of the others."""
-    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 def _told(results: Iterable[FoldResult], total: int, tell: Progress) -> Iterator[FoldResult]:

@@ -93,6 +93,10 @@ def read_board(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{os.fspath(path.parent)!r} holds no {path.name}: an older version wrote it. Run the benchmark again."
+        )
     numbers: dict[str, Callable[[str], float]] = {}
     table = pd.read_csv(path, keep_default_na=False, dtype=str, converters=numbers)
     for name in table:

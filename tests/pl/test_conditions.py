@@ -59,7 +59,7 @@ def test_a_table_has_no_floor_and_one_predictor_needs_no_name(table, two_axes):
     assert set(clouds(wanted)) == {"beats (2)", "ties (1)", "loses (1)"}
     assert not current.collections and len(plt.get_fignums()) == 1
     two = mine.assign(baseline=["MeanShift", "Linear", "Linear", "Linear"])
-    assert conditions(two).get_xlabel().startswith("Error of the hardest baseline of each condition")
+    assert conditions(two).get_xlabel().startswith("Error of the best baseline of each regime")
 
 
 def test_wrong_calls(table):

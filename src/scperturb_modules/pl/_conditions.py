@@ -29,10 +29,10 @@ class Board(Protocol):
 def conditions(
     board: Board | pd.DataFrame, *, model: str | None = None, regime: str | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw the L2 error of a model in each condition against that of the baseline it does least well against.
+    """Draw the L2 error of a model in each condition against that of the best baseline.
 
     Below the diagonal the model is closer to the truth. Colour and shape say whether the cells of the condition suffice
-    to tell: it *beats* every mandatory baseline, *loses* to one, or *ties*. A dash under a point is the noise floor:
+    to tell: it *beats* the baseline, *loses* to it, or *ties*. A dash under a point is the noise floor:
     the error that a perfect prediction would still have. A point on its dash cannot be improved.
 
     Parameters
@@ -105,9 +105,9 @@ def _of_model(table: pd.DataFrame, model: str | None) -> pd.DataFrame:
 
 
 def _baseline(rows: pd.DataFrame) -> str:
-    """The baselines that the model does least well against."""
+    """The best baseline, which may differ between regimes."""
     names = sorted(set(rows["baseline"].astype(str)))
-    return names[0] if len(names) == 1 else "the hardest baseline of each condition"
+    return names[0] if len(names) == 1 else "the best baseline of each regime"
 
 
 def _diagonal(ax: Axes, rows: pd.DataFrame) -> None:

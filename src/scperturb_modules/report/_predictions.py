@@ -34,9 +34,7 @@ COLUMNS = (
         "Beats, ties or loses, beyond the noise of the cells; the baselines that make the bar are not judged",
         "word",
     ),
-    Column(
-        "baseline", "Baseline", "The baseline that it does least well against; a baseline is set beside the best one"
-    ),
+    Column("baseline", "Baseline", "The best baseline for such conditions, which it is set beside"),
     Column("baseline_error", "Baseline's error", "Error (L2) of the baseline beside on this condition", "number"),
     Column("predicted", "Predicted to change most", "The three genes with the largest predicted change, up or down"),
     Column("measured", "Measured to change most", "The three genes with the largest measured change, up or down"),

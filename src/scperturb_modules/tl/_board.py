@@ -131,15 +131,15 @@ class Benchmark:
         return _verdict.verdict_table(self._summary, self._verdicts)
 
     def conditions(self) -> pd.DataFrame:
-        """In which test conditions a predictor is closer to the truth than the baselines, beyond noise of the cells.
+        """In which conditions a predictor is closer to the truth than the best baseline, beyond noise of the cells.
 
         Returns
         -------
         DataFrame
             A row per ``split_kind``, ``regime``, ``stratum``, ``condition`` and ``model`` (predictors that are not
-            mandatory in the regime): the mandatory ``baseline`` that it does least well against, the L2 ``error`` and
-            ``baseline_error``, the ``gain`` (1 - their ratio) with its standard error ``se``, ``n_cells``, and a
-            ``word``: ``beats`` (closer than every mandatory baseline), ``loses`` (farther than any) or ``ties``.
+            mandatory in the regime): the mandatory ``baseline`` with the smallest mean error in the regime, the L2
+            ``error`` and ``baseline_error``, the ``gain`` (1 - their ratio) with its standard error ``se``,
+            ``n_cells``, and a ``word``: ``beats`` (closer than the baseline), ``loses`` (farther) or ``ties``.
 
         Notes
         -----

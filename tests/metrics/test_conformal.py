@@ -182,6 +182,19 @@ def test_where_errors_differ_intervals_that_do_are_sharper(runs, n):
     assert score < 0.95 * constant
 
 
+@pytest.mark.parametrize("n", [12, 20])
+def test_a_guarantee_covers_at_least_what_was_promised(n):
+    rng = np.random.default_rng(11)
+    aimed, sure = [], []
+    for _ in range(150):
+        known, new = draw(rng, n), draw(rng, 10)
+        for found, guarantee in ((aimed, False), (sure, True)):
+            fitted = Conformal.fit(*known, np.arange(n), THIRDS, TOP, guarantee=guarantee)
+            found.append((np.abs(new[0]) <= fitted.half_width(*new[1:], THIRDS)).mean())
+    assert np.mean(sure) >= 0.895
+    assert np.mean(aimed) < np.mean(sure) < np.mean(aimed) + 1.5 / n
+
+
 def test_other_levels_cover_too():
     rng = np.random.default_rng(8)
     fitted = calibrated(rng, 400)

@@ -1,4 +1,4 @@
-"""How far a prediction may be off: intervals from conditions that were left out, and when to believe nothing."""
+"""How far a prediction may be off: intervals from conditions that were left out in training."""
 
 from __future__ import annotations
 

@@ -71,6 +71,7 @@ ABSTAIN_REASON = "abstain_reason"
 CELL_VARIANCE = "cell_variance"
 INTERVALS = "intervals"
 INTERVAL_CELLS = "interval_cells"
+INTERVAL_LEVEL = "level"
 
 # layers
 COUNTS = "counts"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from scperturb_modules import _keys as keys
 from scperturb_modules.baselines._prediction import NO_INTERVAL, UNKNOWN_GENE
-from scperturb_modules.baselines._training import Array
+from scperturb_modules.baselines._training import Array, Index
 from scperturb_modules.metrics import top_genes
 from scperturb_modules.metrics._conformal import (
     FIRM_CONDITIONS,
@@ -82,22 +82,9 @@ class Intervals:
         n_cells = training.obs[keys.N_CELLS].to_numpy(dtype=np.float64)[place]
         variance = _cell_variance(training)
         control_mean = np.asarray(training.var[keys.CONTROL_MEAN], dtype=np.float64)
-        by_regime: dict[str, list[LeftOut]] = {}
-        for one in left_out:
-            by_regime.setdefault(one.regime, []).append(one)
-        fitted = {}
-        for regime, found in sorted(by_regime.items()):
-            condition = np.array([one.row for one in found], dtype=np.intp)
-            fitted[regime] = Conformal.fit(
-                np.stack([one.error for one in found]),
-                np.stack([one.prediction for one in found]),
-                variance / n_cells[condition, None],
-                condition,
-                expression_thirds(control_mean),
-                top_genes(control_mean, list(training.var_names)),
-            )
-        usable = {regime: one for regime, one in fitted.items() if one is not None}
-        return cls(usable, variance, float(np.median(n_cells)))
+        top = top_genes(control_mean, list(training.var_names))
+        regimes = by_regime(left_out, variance / n_cells[:, None], expression_thirds(control_mean), top)
+        return cls(regimes, variance, float(np.median(n_cells)))
 
     def write(self, prediction: AnnData, *, has_priors: bool) -> None:
         """Fill ``layers["lower"]`` and ``["upper"]``, ``obs["interval"]`` and ``["error_bound"]`` of a Prediction.
@@ -125,7 +112,7 @@ class Intervals:
         prediction.obs[keys.INTERVAL], prediction.obs[keys.ERROR_BOUND] = said, bound
         prediction.var[keys.CELL_VARIANCE] = self.cell_variance
         prediction.obs[keys.INTERVAL_CELLS] = self.n_cells
-        prediction.uns[keys.ROOT][keys.PREDICTION] |= {keys.INTERVALS: self.table.copy(), "level": LEVEL}
+        prediction.uns[keys.ROOT][keys.PREDICTION] |= {keys.INTERVALS: self.table.copy(), keys.INTERVAL_LEVEL: LEVEL}
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -156,6 +143,25 @@ class Intervals:
         return cls(regimes, np.array(stored["cell_variance"]), stored["n_cells"])
 
 
+def by_regime(
+    left_out: Iterable[LeftOut], noise: Array, groups: Index, top: Index, *, guarantee: bool = False
+) -> dict[str, Conformal]:
+    """Calibrate every regime on the left-out conditions that stood for it; one with too few of them is absent.
+
+    ``noise`` (P, G) is the squared standard error of each condition's measurement; the others as in
+    :meth:`Conformal.fit`.
+    """
+    rows: dict[str, list[LeftOut]] = {}
+    for one in left_out:
+        rows.setdefault(one.regime, []).append(one)
+    fitted = {}
+    for regime, found in sorted(rows.items()):
+        condition = np.array([one.row for one in found], dtype=np.intp)
+        error, prediction = np.stack([one.error for one in found]), np.stack([one.prediction for one in found])
+        fitted[regime] = Conformal.fit(error, prediction, noise[condition], condition, groups, top, guarantee=guarantee)
+    return {regime: one for regime, one in fitted.items() if one is not None}
+
+
 def interval_half_widths(prediction: AnnData, *, level: float, n_cells: Array) -> Array:
     """(P, G) half widths for measurements of ``n_cells`` (P,) cells each; NaN in rows without an interval.
 
@@ -172,7 +178,7 @@ def interval_half_widths(prediction: AnnData, *, level: float, n_cells: Array) -
     found = np.full(half.shape, np.nan)
     for regime in sorted(set(table["regime"].astype(str))):
         factors = table[table["regime"] == regime].set_index("level")[list(THIRDS)]
-        own, wanted = (factors.loc[one].to_numpy()[thirds] for one in (record["level"], level))
+        own, wanted = (factors.loc[one].to_numpy()[thirds] for one in (record[keys.INTERVAL_LEVEL], level))
         inside = np.flatnonzero(seen == regime)
         expected = (half[inside] / own) ** 2 + variance * more_noise[inside, None]
         found[inside] = wanted * np.sqrt(np.maximum(expected, 0.0))

@@ -47,10 +47,10 @@ def budget_curve(frame: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Examples
     --------
     >>> import pandas as pd
-    >>> from scperturb_modules.pl._budget_curve import budget_curve
+    >>> import scperturb_modules as spm
     >>> rows = [(m, s, t, k * t / 4, 4) for m, k in (("effect", 1), ("random", 0.5)) for s in (0, 1) for t in (0, 2, 4)]
     >>> columns = ["method", "seed", "n_tested", "share_found", "n_true"]
-    >>> ax = budget_curve(pd.DataFrame(rows, columns=columns))
+    >>> ax = spm.pl.budget_curve(pd.DataFrame(rows, columns=columns))
     >>> [line.get_label() for line in ax.get_lines()][:3]
     ['by effect size', 'at random', 'oracle']
     """

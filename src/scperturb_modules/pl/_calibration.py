@@ -69,10 +69,12 @@ def calibration(
     Examples
     --------
     >>> import pandas as pd
-    >>> from scperturb_modules.pl._calibration import calibration
+    >>> import scperturb_modules as spm
     >>> rows = [(name, level, level - 0.02) for name in ("A+B", "A+C") for level in (0.5, 0.9)]
     >>> table = pd.DataFrame(rows, columns=["condition", "level", "coverage"])
-    >>> ax = calibration(table.assign(model="Additive", split_kind="combination", regime="pair_2of2", stratum=""))
+    >>> ax = spm.pl.calibration(
+    ...     table.assign(model="Additive", split_kind="combination", regime="pair_2of2", stratum="")
+    ... )
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['as promised', 'Additive, 88 %']
     """
@@ -130,10 +132,12 @@ def risk_coverage(
     Examples
     --------
     >>> import pandas as pd
-    >>> from scperturb_modules.pl._calibration import risk_coverage
+    >>> import scperturb_modules as spm
     >>> errors = [4.0, 2.0, 6.0, 8.0, 5.0, 7.0]
     >>> table = pd.DataFrame({"condition": list("ABCDEF"), "error": errors, "expected_error": [1, 2, 3, 4, 5, 6]})
-    >>> ax = risk_coverage(table.assign(model="Mean", level=0.9, split_kind="", regime="single_unseen", stratum=""))
+    >>> ax = spm.pl.risk_coverage(
+    ...     table.assign(model="Mean", level=0.9, split_kind="", regime="single_unseen", stratum="")
+    ... )
     >>> ax.get_lines()[0].get_ydata().round(2).tolist()
     [5.0, 5.33]
     """

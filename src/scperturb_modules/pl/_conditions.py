@@ -59,10 +59,10 @@ def conditions(
     Examples
     --------
     >>> import pandas as pd
-    >>> from scperturb_modules.pl._conditions import conditions
+    >>> import scperturb_modules as spm
     >>> table = pd.DataFrame({"condition": ["A", "B"], "error": [2.0, 3.0], "baseline_error": [3.0, 2.9]})
     >>> table = table.assign(word=["beats", "ties"], model="SCBIG", baseline="MeanShift", regime="single_unseen")
-    >>> " ".join(conditions(table).texts[0].get_text().split())
+    >>> " ".join(spm.pl.conditions(table).texts[0].get_text().split())
     'SCBIG: beats the baselines in 1, ties in 1, loses in 0 of 2 conditions'
     """
     table, floors = _tables(board)

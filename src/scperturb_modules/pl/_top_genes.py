@@ -107,7 +107,7 @@ def _draw_interval(ax: Axes, prediction: AnnData, row: str, top: pd.Series) -> l
 
 def _level(prediction: AnnData) -> float:
     """Of the intervals; other than 90 % where ``spm.tl.intervals`` was asked for another."""
-    return float(prediction.uns.get(keys.ROOT, {}).get(keys.PREDICTION, {}).get("level", LEVEL))
+    return float(prediction.uns.get(keys.ROOT, {}).get(keys.PREDICTION, {}).get(keys.INTERVAL_LEVEL, LEVEL))
 
 
 def _measured(truth: AnnData, row: str, genes: pd.Index) -> Vector | None:

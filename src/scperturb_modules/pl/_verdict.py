@@ -52,10 +52,10 @@ def verdict(board: Board | pd.DataFrame, *, regime: str | None = None, ax: Axes 
     Examples
     --------
     >>> import pandas as pd
-    >>> from scperturb_modules.pl._verdict import verdict
+    >>> import scperturb_modules as spm
     >>> table = pd.DataFrame({"model": ["SCBIG", "Linear"], "gain": [0.05, -0.1], "gain_low": [0.01, -0.2]})
     >>> table = table.assign(gain_high=[0.09, -0.02], word=["beats", "worse"], gain_vs="Additive")
-    >>> ax = verdict(table.assign(is_baseline=[False, True], split_kind="combination", regime="pair_2of2"))
+    >>> ax = spm.pl.verdict(table.assign(is_baseline=[False, True], split_kind="combination", regime="pair_2of2"))
     >>> [text.get_text() for text in ax.texts[1:]]
     ['beats (Additive)', 'worse (Additive)']
     """

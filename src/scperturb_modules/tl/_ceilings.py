@@ -13,9 +13,9 @@ import pandas as pd
 from scperturb_modules import _keys as keys
 from scperturb_modules import baselines
 from scperturb_modules._errors import DataError
-from scperturb_modules.metrics import MANDATORY, METRICS, PRIMARY, Metric, metric_quality
+from scperturb_modules.metrics import METRICS, PRIMARY, Metric, metric_quality
 from scperturb_modules.tl._evaluate import Answer, score
-from scperturb_modules.tl._summary import REGIME, UNIT, blocks, losses, plain
+from scperturb_modules.tl._summary import REGIME, UNIT, best_baseline, blocks, losses, plain
 from scperturb_modules.tl._yardstick import Array, Yardstick
 
 if TYPE_CHECKING:
@@ -175,9 +175,7 @@ def room(frame: pd.DataFrame) -> pd.DataFrame:
     floors = plain(primary).groupby([*REGIME, "stratum", "condition"])["floor"].mean()
     lines = []
     for (split, regime), block in blocks(errors, REGIME):
-        # in the order of the table of facts: of equal baselines the simplest is the bar
-        means = block.groupby("model")["loss"].mean().reindex(MANDATORY.get(regime, ())).dropna()
-        best = str(means.idxmin()) if len(means) else ""
+        best = best_baseline(block.groupby("model")["loss"].mean(), regime)
         error = block[block["model"] == best].set_index(["stratum", "condition"])["loss"]
         both = pd.DataFrame({"error": error, "floor": floors.xs((split, regime))}).dropna()
         share = (both["floor"] ** 2).sum() / (both["error"] ** 2).sum() if len(both) else np.nan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -111,21 +111,25 @@ def evaluate(
     return as_results(table, model=record.get("model", ""), model_version=record.get("package_version", ""))
 
 
-def choose_metrics(metrics: str | Sequence[str]) -> tuple[Metric, ...]:
-    """The metrics that ``metrics=`` asks for, in the order of the table of facts.
+def choose_metrics(
+    metrics: str | Sequence[str],
+    facts: Mapping[str, Metric] = spm_metrics.METRICS,
+    core: Sequence[str] = spm_metrics.CORE,
+) -> tuple[Metric, ...]:
+    """The metrics that ``metrics=`` asks for, in the order of a table of facts; ``core`` is what ``"core"`` means.
 
     Raises
     ------
     ValueError
         An unknown id, or none.
     """
-    named = {"core": spm_metrics.CORE, "all": tuple(spm_metrics.METRICS)}
+    named = {"core": tuple(core), "all": tuple(facts)}
     ids = named.get(metrics, (metrics,)) if isinstance(metrics, str) else tuple(metrics)
-    unknown = [name for name in ids if name not in spm_metrics.METRICS]
+    unknown = [name for name in ids if name not in facts]
     if unknown or not ids:
-        known = ", ".join(spm_metrics.METRICS)
+        known = ", ".join(facts)
         raise ValueError(f"metrics={name_some(unknown) or 'nothing'} is unknown; use 'core', 'all' or some of {known}.")
-    return tuple(metric for name, metric in spm_metrics.METRICS.items() if name in ids)
+    return tuple(metric for name, metric in facts.items() if name in ids)
 
 
 def answer(pred: AnnData, against: Yardstick) -> Answer:

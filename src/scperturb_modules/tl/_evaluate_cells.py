@@ -19,6 +19,7 @@ from scperturb_modules.metrics import CELL_METRICS, Metric
 from scperturb_modules.metrics._status import MISSING, OK
 from scperturb_modules.pp._pseudobulk import pseudobulk
 from scperturb_modules.pp._screen import ScreenView, expression_of, resolve_screen
+from scperturb_modules.tl._evaluate import choose_metrics
 from scperturb_modules.tl._to_cells import GENERATOR, columns_of, dense_rows, to_cells
 from scperturb_modules.tl._yardstick import Yardstick, yardstick
 
@@ -111,7 +112,7 @@ def evaluate_cells(
     >>> spm.tl.evaluate_cells(model.predict(), adata)["metric"].unique().tolist()
     ['edist[shift]', 'des[shift]', 'inrange_de20[shift]']
     """
-    chosen = _choose(metrics)
+    chosen = choose_metrics(metrics, CELL_METRICS, CELL_CORE)
     if keys.DELTA in pred_cells.layers:
         pred_cells = to_cells(pred_cells, adata, n_cells, seed=seed)
     told = pred_cells.uns.get(keys.ROOT, {})
@@ -239,16 +240,6 @@ def _compare(metric: Metric, truth: Population, said: Population, de: Index, pro
     if metric.gene_set == "de20":
         return metric.function(truth.cells[:, de], said.cells[:, de])
     return metric.function(truth.cells, said.cells, truth.controls, said.controls)
-
-
-def _choose(metrics: str | Sequence[str]) -> tuple[Metric, ...]:
-    named = {"core": CELL_CORE, "all": tuple(CELL_METRICS)}
-    ids = named.get(metrics, (metrics,)) if isinstance(metrics, str) else tuple(metrics)
-    unknown = [name for name in ids if name not in CELL_METRICS]
-    if unknown or not ids:
-        known = ", ".join(CELL_METRICS)
-        raise ValueError(f"metrics={name_some(unknown) or 'nothing'} is unknown; use 'core', 'all' or some of {known}.")
-    return tuple(metric for name, metric in CELL_METRICS.items() if name in ids)
 
 
 def _predicted_rows(cells: AnnData) -> dict[str, Index]:

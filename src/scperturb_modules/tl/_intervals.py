@@ -58,13 +58,12 @@ def intervals(
     Examples
     --------
     >>> import scperturb_modules as spm
-    >>> from scperturb_modules.tl._intervals import intervals
     >>> adata = spm.datasets.simulate("tiny", seed=0, n_perturbable=12)
     >>> spm.baselines.AdditiveShrunk.setup_anndata(adata)
     >>> model = spm.baselines.AdditiveShrunk(adata)
     >>> model.train()
     >>> pred = model.predict(["G01"], intervals=True)
-    >>> wide, narrow = intervals(pred, level=0.95), intervals(pred, n_cells=500)
+    >>> wide, narrow = spm.tl.intervals(pred, level=0.95), spm.tl.intervals(pred, n_cells=500)
     >>> bool((wide.layers["upper"] > pred.layers["upper"]).all())
     True
     >>> bool((narrow.layers["upper"] < pred.layers["upper"]).all())
@@ -87,7 +86,7 @@ def intervals(
     change = other.layers[keys.DELTA]
     other.layers[keys.LOWER], other.layers[keys.UPPER] = change - half, change + half
     other.obs[keys.INTERVAL_CELLS] = cells
-    other.uns[keys.ROOT][keys.PREDICTION]["level"] = level
+    other.uns[keys.ROOT][keys.PREDICTION][keys.INTERVAL_LEVEL] = level
     return other
 
 

@@ -12,7 +12,7 @@ from scperturb_modules import _keys as keys
 from scperturb_modules.metrics import MANDATORY
 from scperturb_modules.pp._matrix import row_blocks
 from scperturb_modules.pp._screen import expression_of, resolve_screen
-from scperturb_modules.tl._summary import REGIME, UNIT, blocks
+from scperturb_modules.tl._summary import REGIME, UNIT, best_baseline, blocks
 from scperturb_modules.tl._yardstick import Array, Index, Yardstick
 
 if TYPE_CHECKING:
@@ -116,15 +116,12 @@ def condition_table(table: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS)
     by = [*REGIME, *UNIT, "model", "baseline"]
     mean = table.groupby(by, sort=True)[["error", "baseline_error", "difference", "se", "n_cells"]].mean().reset_index()
-    against_best = [rows[rows["baseline"] == _best(rows, regime)] for (_, regime), rows in blocks(mean, REGIME)]
+    against_best = []
+    for (_, regime), rows in blocks(mean, REGIME):
+        best = best_baseline(rows.groupby("baseline")["baseline_error"].mean(), regime)
+        against_best.append(rows[rows["baseline"] == best])
     parts = [_words(rows) for _, rows in blocks(pd.concat(against_best), [*REGIME, "model"])]
     return pd.concat(parts).sort_values([*REGIME, "model", *UNIT], kind="stable")[COLUMNS].reset_index(drop=True)
-
-
-def _best(rows: pd.DataFrame, regime: str) -> str:
-    """The mandatory baseline of the smallest mean error; of equal ones the simplest."""
-    errors = rows.groupby("baseline")["baseline_error"].mean()
-    return str(errors.reindex([name for name in MANDATORY[regime] if name in errors]).idxmin())
 
 
 def _words(rows: pd.DataFrame) -> pd.DataFrame:

@@ -66,18 +66,21 @@ def run_fold(adata: AnnData, setup: keys.ScreenKeys, plan: FoldPlan, rules: Rule
 
 
 def _score_fold(fold: Fold, rules: Rules) -> FoldResult:
-    empty = pd.DataFrame()
-    result = FoldResult(fold.label, empty, empty, empty, empty, fold.truth, {}, [], [], [])
-    tables = []
-    said = {}
+    predictions: dict[str, AnnData] = {}
+    errors, skipped, timings = [], [], []
+    tables, said = [], {}
     for contender in rules.contenders:
         reason = contender.why_not(fold.training, rules.priors, fold.against.names)
         if reason is not None:
-            result.skipped.append((contender.name, fold.label, reason))
+            skipped.append((contender.name, fold.label, reason))
             continue
         for seed in range(rules.seed, rules.seed + (1 if contender.deterministic else rules.n_seeds)):
             done = _run(contender, fold, rules, seed)
-            _note(result, contender.name, seed, done)
+            timings.append((contender.name, fold.label, seed, done.fit_seconds, done.predict_seconds))
+            if done.prediction is None:
+                errors.append((contender.name, fold.label, seed, done.message, done.traceback))
+            else:
+                predictions.setdefault(contender.name, done.prediction)
             said[contender.name, seed] = done.answer.difference
             table = score(fold.against, done.answer, rules.metrics, min_cells=rules.min_cells)
             tables.append(table.assign(**_contender_facts(contender, rules, seed, done)))
@@ -89,22 +92,22 @@ def _score_fold(fold: Fold, rules: Rules) -> FoldResult:
         fold.screen, fold.setup, fold.against, references, rules.metrics, min_cells=rules.min_cells, seed=rules.seed
     )
     if not tables:
-        reasons = sorted({f"{name} ({reason})" for name, _, reason in result.skipped})
+        reasons = sorted({f"{name} ({reason})" for name, _, reason in skipped})
         raise DataError(
             f"No predictor applies to {fold.label}: {name_some(reasons)}. Pass others, or spm.baselines.ALL."
         )
     frame = pd.concat(tables, ignore_index=True)
     return FoldResult(
-        fold.label,
-        as_results(with_ceilings(frame, fold.against, found), **_fold_facts(fold)),
-        _with_split(found.replicates, fold),
-        _with_split(margins(fold.screen, fold.setup, fold.against, said, min_cells=rules.min_cells), fold),
-        _with_split(_calibration(fold, result.predictions, rules), fold),
-        fold.truth,
-        result.predictions,
-        result.errors,
-        result.skipped,
-        result.timings,
+        label=fold.label,
+        frame=as_results(with_ceilings(frame, fold.against, found), **_fold_facts(fold)),
+        replicates=_with_split(found.replicates, fold),
+        margins=_with_split(margins(fold.screen, fold.setup, fold.against, said, min_cells=rules.min_cells), fold),
+        calibration=_with_split(_calibration(fold, predictions, rules), fold),
+        truth=fold.truth,
+        predictions=predictions,
+        errors=errors,
+        skipped=skipped,
+        timings=timings,
     )
 
 
@@ -133,14 +136,6 @@ def _run(contender: Contender, fold: Fold, rules: Rules, seed: int) -> Run:
         seed=seed,
         intervals=rules.intervals,
     )
-
-
-def _note(result: FoldResult, name: str, seed: int, done: Run) -> None:
-    result.timings.append((name, result.label, seed, done.fit_seconds, done.predict_seconds))
-    if done.prediction is None:
-        result.errors.append((name, result.label, seed, done.message, done.traceback))
-    else:
-        result.predictions.setdefault(name, done.prediction)
 
 
 def _contender_facts(contender: Contender, rules: Rules, seed: int, done: Run) -> dict[str, Any]:

@@ -46,6 +46,15 @@ def blocks(table: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[tuple[Any, 
         yield (key if isinstance(key, tuple) else (key,)), block
 
 
+def best_baseline(errors: pd.Series, regime: str) -> str:
+    """The mandatory baseline of the smallest mean error, given errors by predictor; "" without any.
+
+    In the order of the table of facts: of equal ones the simplest is the bar.
+    """
+    mandatory = errors.reindex(MANDATORY.get(regime, ())).dropna()
+    return str(mandatory.idxmin()) if len(mandatory) else ""
+
+
 def losses(frame: pd.DataFrame, by: tuple[str, ...] = ()) -> pd.DataFrame:
     """A row per predictor, metric and condition in its context, averaged over seeds, then over splits.
 

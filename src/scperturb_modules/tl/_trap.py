@@ -101,9 +101,8 @@ def shared_control_trap(
     Examples
     --------
     >>> import scperturb_modules as spm
-    >>> from scperturb_modules.tl._trap import shared_control_trap
     >>> adata = spm.datasets.simulate(preset="tiny", seed=0)
-    >>> shared_control_trap(adata, n_folds=3, n_draws=2, n_boot=200)["protocol"].tolist()
+    >>> spm.tl.shared_control_trap(adata, n_folds=3, n_draws=2, n_boot=200)["protocol"].tolist()
     ['published', 'strict']
     """
     setup = keys.ScreenKeys(perturbation_key, control, layer, batch_key, cell_type_key)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scperturb_modules.baselines._intervals import LeftOut
+from scperturb_modules.baselines._intervals import LeftOut, by_regime
 from scperturb_modules.metrics._conformal import Conformal
 
 Array = NDArray[np.float64]
@@ -43,18 +43,9 @@ class ProgramIntervals:
         project
             From changes (G,) to programs (K,).
         """
-        by_regime: dict[str, list[tuple[int, Array, Array]]] = {}
-        for one in left_out:
-            found = (one.row, project(one.prediction), project(one.error))
-            by_regime.setdefault(one.regime, []).append(found)
+        projected = (LeftOut(one.row, one.regime, project(one.prediction), project(one.error)) for one in left_out)
         each = np.arange(noise.shape[1], dtype=np.intp)  # programs differ more than genes do: a factor for each
-        fitted = {}
-        for regime, rows in sorted(by_regime.items()):
-            condition = np.array([row for row, _, _ in rows], dtype=np.intp)
-            prediction, error = (np.stack([row[part] for row in rows]) for part in (1, 2))
-            fitted[regime] = Conformal.fit(error, prediction, noise[condition], condition, each, each, guarantee=True)
-        usable = {regime: one for regime, one in fitted.items() if one is not None}
-        return cls(usable, np.median(noise, axis=0))
+        return cls(by_regime(projected, noise, each, each, guarantee=True), np.median(noise, axis=0))
 
     @classmethod
     def none(cls) -> ProgramIntervals:

@@ -105,9 +105,8 @@ def backtest(
     Examples
     --------
     >>> import scperturb_modules as spm
-    >>> from scperturb_modules.tl.design._backtest import backtest
     >>> adata = spm.datasets.simulate("tiny", seed=0)
-    >>> frame = backtest(
+    >>> frame = spm.tl.backtest(
     ...     adata, spm.baselines.Additive, "interaction", n_start=1, batch=1, rounds=2, seeds=2, n_strong=2
     ... )
     >>> sorted(set(frame["method"])), frame.shape

@@ -118,12 +118,11 @@ def rank_next(
     Examples
     --------
     >>> import scperturb_modules as spm
-    >>> from scperturb_modules.tl.design._rank_next import rank_next
     >>> adata = spm.datasets.simulate("tiny", seed=0)
     >>> spm.baselines.Additive.setup_anndata(adata)
     >>> model = spm.baselines.Additive(adata)
     >>> model.train()
-    >>> table = rank_next(model, budget=3, batch_size=2, constraints={"max_per_gene": 2})
+    >>> table = spm.tl.rank_next(model, budget=3, batch_size=2, constraints={"max_per_gene": 2})
     >>> table[["rank", "batch"]].to_numpy().tolist()
     [[1, 1], [2, 1], [3, 2]]
     """
